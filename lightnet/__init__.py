@@ -1,0 +1,30 @@
+"""lightnet: a from-scratch CNN library to be read, and the network of one paper.
+
+Everything that most programs need is here: ``import lightnet as ln``. Importing it loads neither Numba nor Matplotlib.
+"""
+
+from . import data, layers, losses, models
+from .backend import backend, num_threads, set_num_threads
+from .checks import check_layer, gradcheck
+from .errors import (
+                     ArgumentError,
+                     BackendError,
+                     BackwardError,
+                     CheckpointError,
+                     DatasetError,
+                     DtypeError,
+                     GraphError,
+                     ImageError,
+                     LightnetError,
+                     ShapeError,
+)
+from .graph import Graph, Node, SizeRule
+from .losses import softmax, softmax_cross_entropy
+from .model_file import load, save
+from .optim import SGD
+
+__version__ = "0.1.0"
+__all__ = ["SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "Graph",
+           "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "backend", "check_layer", "data",
+           "gradcheck", "layers", "load", "losses", "models", "num_threads", "save", "set_num_threads", "softmax",
+           "softmax_cross_entropy"]

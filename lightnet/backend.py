@@ -1,0 +1,120 @@
+"""Which version of a layer runs: its own NumPy code, or a fast one of the same arithmetic.
+
+``lightnet.fast.VERSIONS`` maps a layer class to a module with ``forward(layer, *xs, training)`` and
+``backward(layer, dy)``: the signatures of the class's own functions, so that either can be called in the same way.
+"""
+
+import functools
+import os
+
+import numpy as np
+import threadpoolctl
+
+from .errors import ArgumentError, BackendError
+
+_current = None                         # "numpy", "numba", or None: "numba" where it can be imported
+_threads = None                         # None: as many as the processor has cores
+
+
+class backend:
+    """Choose the version of the layers that every Graph runs: ``"numba"`` (the default, where Numba is there) or ``"numpy"``.
+
+    A call sets the default; ``with`` sets it for a block. Fast versions serve float32; anything else runs the layer itself.
+
+    Raises
+    ------
+    BackendError
+        For another name, or for ``"numba"`` where Numba cannot be imported.
+
+    Examples
+    --------
+    >>> import lightnet as ln
+    >>> net = ln.models.light_cnn(seed=0)
+    >>> with ln.backend("numpy"):
+    ...     logits = net.forward(np.zeros((1, 131, 131, 3), np.float32))
+    """
+
+    def __init__(self, name):
+        global _current
+        if name not in ("numpy", "numba"):
+            raise BackendError(f"backend {name!r}: expected 'numpy' or 'numba'")
+        if name == "numba" and not fast_versions():
+            raise BackendError("backend 'numba': Numba cannot be imported here; install it with `pip install numba`, or use 'numpy'")
+        self.previous, _current = _current, name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        global _current
+        _current = self.previous
+
+
+class Kept(tuple):
+    """A layer's cache that remembers which fast version filled it: backward must go to the same one."""
+
+    def __new__(cls, cache, version):
+        kept = super().__new__(cls, cache)
+        kept.version = version
+        return kept
+
+
+def run_forward(layer, *xs, training=False):
+    """``layer.forward``, in the version that the backend has for this layer and these inputs."""
+    version = version_for(layer, *xs)
+    y = version.forward(layer, *xs, training=training)
+    if training and version is not type(layer):
+        layer.cache = Kept(layer.cache, version)
+    return y
+
+
+def run_backward(layer, dy):
+    """``layer.backward``, in the version that ran forward."""
+    return version_that_ran(layer).backward(layer, dy)
+
+
+def version_for(layer, *xs):
+    """The fast version for exactly this class and float32; else the class itself, whose functions have the same signatures."""
+    if _current == "numpy" or any(x.dtype != np.float32 for x in xs):
+        return type(layer)
+    return fast_versions().get(type(layer), type(layer))
+
+
+def version_that_ran(layer):
+    """What filled the layer's cache."""
+    return getattr(layer.cache, "version", type(layer))
+
+
+@functools.cache
+def fast_versions():
+    """The table of fast versions, imported when it is first needed; empty where Numba cannot be imported."""
+    try:
+        from .fast import VERSIONS
+    except ImportError:
+        return {}
+    return VERSIONS
+
+
+def set_num_threads(n):
+    """Use ``n`` threads, in matrix products (BLAS) and in the fast versions alike. The two never run at the same time.
+
+    Raises
+    ------
+    ArgumentError
+        Where n is not a positive integer.
+    """
+    global _threads
+    if not isinstance(n, int) or n < 1:
+        raise ArgumentError(f"{n!r} threads: expected an integer of at least 1")
+    _threads = n
+    threadpoolctl.threadpool_limits(n, user_api="blas")
+
+
+def num_threads():
+    """The number of threads in use."""
+    return _threads or usable_cores()
+
+
+def usable_cores():
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,8 @@
+"""Fast versions of whole layers. Each file has ``forward(layer, *xs, training)`` and ``backward(layer, dy)``, the signatures of
+the layer's own, leaves the same things in ``layer.cache`` and gives the same results; `lightnet.backend` chooses.
+"""
+
+from ..layers import ELU, Conv2D, ConvTranspose2D, MaxPool2D
+from . import conv_transpose, elu, im2col, max_pool
+
+VERSIONS = {Conv2D: im2col, ConvTranspose2D: conv_transpose, ELU: elu, MaxPool2D: max_pool}

@@ -1,0 +1,67 @@
+"""The dense (fully connected) layer: every output is a weighted sum of every input."""
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..initializers import he_normal
+from .base import Layer
+
+
+class Dense(Layer):
+    """``y = x @ W + b``: (N, C) to (N, F). A 1x1 convolution of a 1x1 image.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        C and F.
+    seed : int, numpy.random.Generator or None
+        Of the initial weights (He normal); biases start at 0.
+
+    Notes
+    -----
+    Parameters ``weight`` (C, F) and ``bias`` (F,).
+
+    Examples
+    --------
+    >>> layer = Dense(2, 1)
+    >>> layer.params["weight"][:] = [[3], [4]]
+    >>> layer.forward(np.float32([[1, 10], [2, 20]]), training=True)
+    array([[43.],
+           [86.]], dtype=float32)
+    >>> layer.backward(np.float32([[1], [1]]))
+    array([[3., 4.],
+           [3., 4.]], dtype=float32)
+    >>> layer.grads["weight"].ravel(), layer.grads["bias"]
+    (array([ 3., 30.], dtype=float32), array([2.], dtype=float32))
+    """
+
+    def __init__(self, in_features, out_features, seed=None):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.params["weight"] = he_normal((in_features, out_features), in_features, seed)
+        self.params["bias"] = np.zeros(out_features, np.float32)
+
+    def forward(self, x, training=False):
+        """``y = x @ W + b``."""
+        self.output_shape(x.shape)
+        if training:
+            self.cache = (x,)
+        return x @ self.params["weight"] + self.params["bias"]
+
+    def backward(self, dy):
+        """``dW = x.T @ dy``, ``db = sum over n of dy``, ``dx = dy @ W.T``."""
+        (x,) = self.recall()
+        self.grads["weight"] = x.T @ dy
+        self.grads["bias"] = dy.sum(axis=0)
+        return dy @ self.params["weight"].T
+
+    def output_shape(self, shape):
+        """(N, C) to (N, F)."""
+        if len(shape) != 2 or shape[1] != self.in_features:
+            raise ShapeError(f"Dense got an input of shape {tuple(shape)}, expected (N, {self.in_features}); an image needs a "
+                             "GlobalAvgPool or Flatten before it")
+        return shape[0], self.out_features
+
+    def macs(self, shape):
+        """C products for each of the N * F outputs."""
+        return self.in_features * int(np.prod(self.output_shape(shape)))

@@ -1,0 +1,133 @@
+"""Save a network to one file, and load it: names, class names, constructor arguments and arrays. Nothing in it runs.
+
+The file is NumPy's ``.npz``: one array for every parameter (``params/conv1.weight``) and every state
+(``state/fire2/squeeze_bn.running_mean``), and one text, ``graph``, in JSON: the nodes and the network's meta.
+"""
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from . import layers
+from .errors import CheckpointError, LightnetError
+from .graph import Graph, SizeRule
+
+FORMAT = 1
+DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError, AttributeError,
+           zipfile.BadZipFile, zlib.error)      # what zipfile, NumPy and json raise on damaged bytes
+
+
+def save(net, path):
+    """Write a network to ``path`` (``.npz``), whole or not at all.
+
+    Parameters
+    ----------
+    net : Graph
+    path : str or Path
+
+    Raises
+    ------
+    CheckpointError
+        Where the file cannot be written.
+
+    Examples
+    --------
+    >>> import lightnet as ln, tempfile, os
+    >>> net = ln.models.light_cnn(seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
+    >>> save(net, path)
+    >>> bool((load(path).params["fc.weight"] == net.params["fc.weight"]).all())
+    True
+    """
+    path = Path(path)
+    text = json.dumps({"format": FORMAT, "input_shape": net.input_shape, "sizes": net.sizes, "meta": net.meta,
+                       "precision": net.dtype.name,
+                       "nodes": [[node.name, type(node.layer).__name__, node.layer.config, node.inputs]
+                                 for node in net.nodes.values()]})
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            np.savez(file, graph=np.array(text), **named_arrays(net))
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error}); name a file in a folder that can be") from error
+
+
+def load(path, layers=()):
+    """Read a network that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    layers : sequence of Layer classes
+        Classes of your own that the network is built of, ``ln.load(path, layers=[MyLayer])``; lightnet's are known.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is missing, damaged, or holds what lightnet does not load (such as pickled objects).
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            arrays = read_arrays(file)
+        net = build(json.loads(str(arrays.pop("graph"))), known_classes(layers))
+        fill(named_arrays(net), arrays)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (LightnetError, *DAMAGED) as error:
+        found = "there is no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path}: not a whole lightnet model file ({found}); expected one written by lightnet.save") from error
+    return net
+
+
+def named_arrays(net):
+    """Every array of the network by its name in the file."""
+    return {f"{kind}/{name}": array for kind in ("params", "state") for name, array in getattr(net, kind).items()}
+
+
+def read_arrays(file):
+    """All arrays of an ``.npz``, each byte checked against the file's checksums first."""
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()             # NumPy alone would stop reading, unchecked, where a damaged header says so
+    if damaged:
+        raise CheckpointError(f"array {damaged!r} is damaged: its checksum is wrong; copy the file anew")
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def known_classes(own):
+    """Layer classes by name: lightnet's, and the caller's own."""
+    return {**{name: getattr(layers, name) for name in layers.__all__}, **{cls.__name__: cls for cls in own}}
+
+
+def build(description, classes):
+    """The network that the file's JSON describes, with fresh parameters."""
+    if description["format"] != FORMAT:
+        raise CheckpointError(f"format {description['format']}, expected {FORMAT}: written by another version of lightnet")
+    sizes = description["sizes"]
+    net = Graph(description["input_shape"], sizes and SizeRule(*sizes), description["meta"])
+    for name, kind, config, inputs in description["nodes"]:
+        if kind not in classes:
+            raise CheckpointError(f"node {name!r} is a {kind}, which lightnet does not know; pass it: load(path, layers=[{kind}])")
+        net.add(name, classes[kind](**config), *inputs)
+    return net.astype(description["precision"])
+
+
+def fill(wanted, found):
+    """Copy the file's arrays into the network's, all of them and no others."""
+    if wanted.keys() != found.keys():
+        raise CheckpointError(f"its arrays are not those of its network: {sorted(wanted.keys() ^ found.keys())[:5]} differ")
+    for name, array in wanted.items():
+        if found[name].shape != array.shape or found[name].dtype.kind != "f":
+            raise CheckpointError(f"array {name!r} is {found[name].dtype} {found[name].shape}, expected float {array.shape}")
+        array[...] = found[name]

@@ -1,0 +1,73 @@
+"""The optimizer: what is done with the gradients."""
+
+import numpy as np
+
+from .errors import BackwardError
+
+
+class SGD:
+    """Stochastic gradient descent with momentum and L2.
+
+        v = momentum * v - lr * (dL/dw + l2 * w)
+        w = w + v
+
+    The velocity v remembers the last steps: directions in which the gradients agree build up speed, up to
+    ``1 / (1 - momentum)`` times one step, those in which they alternate cancel. The L2 term is the gradient of
+    ``l2 / 2 * |w|**2``: it pulls weights to 0. Biases and batch norm's scale and shift are left out of it: they do not
+    multiply a signal many times over, and pulling them to 0 only moves the layer's outputs.
+
+    Parameters
+    ----------
+    net : Graph or Layer
+        Its ``params`` are updated in place, from its ``grads``.
+    lr : float
+        Learning rate; may be changed between steps.
+    momentum : float
+        In [0, 1).
+    l2 : float
+        Factor of the weights in the gradient.
+
+    Attributes
+    ----------
+    velocity : dict of str to ndarray
+        v of each parameter, 0 before the first step.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", 2013,
+    equations 1 and 2 (there the learning rate is inside the velocity as well).
+
+    Examples
+    --------
+    >>> import lightnet as ln
+    >>> layer = ln.layers.Dense(1, 1)
+    >>> layer.params["weight"][:] = 10
+    >>> opt = SGD(layer, lr=0.5, momentum=0.5, l2=0.1)
+    >>> layer.grads.update(weight=np.float32([[3]]), bias=np.float32([2]))
+    >>> opt.step()
+    >>> layer.params["weight"].item(), layer.params["bias"].item()        # 10 - 0.5 * (3 + 0.1 * 10), 0 - 0.5 * 2
+    (8.0, -1.0)
+    >>> opt.step()                                       # v = 0.5 * -2 - 0.5 * (3 + 0.1 * 8), and 0.5 * -1 - 0.5 * 2
+    >>> round(layer.params["weight"].item(), 4), layer.params["bias"].item()
+    (5.1, -2.5)
+    """
+
+    def __init__(self, net, lr, momentum=0.9, l2=0.0):
+        self.net, self.lr, self.momentum, self.l2 = net, lr, momentum, l2
+        self.velocity = {name: np.zeros_like(w) for name, w in net.params.items()}
+
+    def step(self):
+        """One update of every parameter from the gradients of the last backward."""
+        grads = self.net.grads
+        for name, w in self.net.params.items():
+            if name not in grads:
+                raise BackwardError(f"parameter {name!r} has no gradient: call backward before step")
+            v = self.velocity[name]
+            v *= self.momentum
+            v -= self.lr * (grads[name] + self.l2 * w if is_weight(name) else grads[name])
+            w += v
+
+
+def is_weight(name):
+    """Whether L2 applies: to ``weight`` arrays, not to ``bias``, ``scale`` or ``shift``."""
+    return name.split(".")[-1] == "weight"
