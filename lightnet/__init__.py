@@ -7,16 +7,18 @@ from . import data, layers, losses, models
 from .backend import backend, num_threads, set_num_threads
 from .checks import check_layer, gradcheck
 from .errors import (
-                     ArgumentError,
-                     BackendError,
-                     BackwardError,
-                     CheckpointError,
-                     DatasetError,
-                     DtypeError,
-                     GraphError,
-                     ImageError,
-                     LightnetError,
-                     ShapeError,
+    ArgumentError,
+    BackendError,
+    BackwardError,
+    CheckpointError,
+    DatasetError,
+    DtypeError,
+    FileError,
+    GraphError,
+    ImageError,
+    LightnetError,
+    ShapeError,
+    TrainingError,
 )
 from .graph import Graph, Node, SizeRule
 from .losses import softmax, softmax_cross_entropy
@@ -24,7 +26,9 @@ from .model_file import load, save
 from .optim import SGD
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "Graph",
-           "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "backend", "check_layer", "data",
-           "gradcheck", "layers", "load", "losses", "models", "num_threads", "save", "set_num_threads", "softmax",
-           "softmax_cross_entropy"]
+__all__ = [
+    "SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "FileError",
+    "Graph", "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "TrainingError", "backend",
+    "check_layer", "data", "gradcheck", "layers", "load", "losses", "models", "num_threads", "save", "set_num_threads",
+    "softmax", "softmax_cross_entropy",
+]

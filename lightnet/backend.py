@@ -39,7 +39,7 @@ class backend:
         if name not in ("numpy", "numba"):
             raise BackendError(f"backend {name!r}: expected 'numpy' or 'numba'")
         if name == "numba" and not fast_versions():
-            raise BackendError("backend 'numba': Numba cannot be imported here; install it with `pip install numba`, or use 'numpy'")
+            raise BackendError("backend 'numba': Numba cannot be imported; `pip install numba`, or use 'numpy'")
         self.previous, _current = _current, name
 
     def __enter__(self):

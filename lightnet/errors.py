@@ -22,6 +22,10 @@ class DtypeError(LightnetError, TypeError):
     """An array is not of a floating-point type."""
 
 
+class FileError(LightnetError, OSError):
+    """A file or folder cannot be written."""
+
+
 class GraphError(LightnetError, ValueError):
     """A graph is wired wrongly: an unknown name, a name or a layer used twice, a node that leads nowhere."""
 
@@ -44,3 +48,7 @@ class DatasetError(LightnetError, ValueError):
 
 class CheckpointError(LightnetError, ValueError):
     """A model file is damaged, of another network, or holds what lightnet does not load."""
+
+
+class TrainingError(LightnetError, RuntimeError):
+    """Training cannot go on: the loss is no longer a number."""

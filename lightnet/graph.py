@@ -146,6 +146,7 @@ class Graph:
                 readers[name] -= 1
                 if not readers[name]:
                     del values[name]
+        y = values[self.output]
         if training:
             self.output_shape = y.shape
         return y
@@ -168,7 +169,7 @@ class Graph:
         gradients = {self.output: self.admit_gradient(dy)}
         for node in reversed(self.nodes.values()):
             if node.name not in gradients:
-                raise GraphError(f"node {node.name!r} leads nowhere: no node on the way to {self.output!r} reads it; leave it out")
+                raise GraphError(f"node {node.name!r} leads nowhere: {self.output!r}, the output, does not depend on it")
             dy = gradients.pop(node.name)
             dxs = run_backward(node.layer, dy)
             for name, dx in zip(node.inputs, dxs if isinstance(dxs, tuple) else (dxs,)):

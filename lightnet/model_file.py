@@ -5,7 +5,6 @@ The file is NumPy's ``.npz``: one array for every parameter (``params/conv1.weig
 """
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from . import layers
 from .errors import CheckpointError, LightnetError
+from .files import whole
 from .graph import Graph, SizeRule
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def save(net, path):
 
     Raises
     ------
-    CheckpointError
+    FileError
         Where the file cannot be written.
 
     Examples
@@ -43,19 +43,12 @@ def save(net, path):
     >>> bool((load(path).params["fc.weight"] == net.params["fc.weight"]).all())
     True
     """
-    path = Path(path)
     text = json.dumps({"format": FORMAT, "input_shape": net.input_shape, "sizes": net.sizes, "meta": net.meta,
                        "precision": net.dtype.name,
                        "nodes": [[node.name, type(node.layer).__name__, node.layer.config, node.inputs]
                                  for node in net.nodes.values()]})
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            np.savez(file, graph=np.array(text), **named_arrays(net))
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error}); name a file in a folder that can be") from error
+    with whole(path, "wb") as file:
+        np.savez(file, graph=np.array(text), **named_arrays(net))
 
 
 def load(path, layers=()):
@@ -86,7 +79,7 @@ def load(path, layers=()):
         raise CheckpointError(f"{path}: {error}") from error
     except (LightnetError, *DAMAGED) as error:
         found = "there is no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{path}: not a whole lightnet model file ({found}); expected one written by lightnet.save") from error
+        raise CheckpointError(f"{path}: not a whole model file ({found}); expected one that lightnet.save wrote") from error
     return net
 
 
@@ -101,6 +94,7 @@ def read_arrays(file):
         damaged = archive.testzip()             # NumPy alone would stop reading, unchecked, where a damaged header says so
     if damaged:
         raise CheckpointError(f"array {damaged!r} is damaged: its checksum is wrong; copy the file anew")
+    file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -118,7 +112,7 @@ def build(description, classes):
     net = Graph(description["input_shape"], sizes and SizeRule(*sizes), description["meta"])
     for name, kind, config, inputs in description["nodes"]:
         if kind not in classes:
-            raise CheckpointError(f"node {name!r} is a {kind}, which lightnet does not know; pass it: load(path, layers=[{kind}])")
+            raise CheckpointError(f"node {name!r} is a {kind}, not a class of lightnet; pass yours: load(path, layers=[{kind}])")
         net.add(name, classes[kind](**config), *inputs)
     return net.astype(description["precision"])
 

@@ -35,7 +35,7 @@ def summary(net):
     --------
     >>> import lightnet as ln
     >>> print(ln.models.light_cnn(seed=0).summary().splitlines()[-1])
-    total                                                                                        1,272,450  467,240,576
+    total                                                                                        1,272,450  467,226,560
     """
     rows = [(node.name, type(node.layer).__name__, ", ".join(node.inputs), "x".join(map(str, shape[1:])), parameters, macs)
             for node, shape, parameters, macs in costs(net, net.shapes())]

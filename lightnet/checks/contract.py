@@ -81,7 +81,11 @@ def backward_repeats(layer, xs, dy):
 
 def config_rebuilds(layer, xs, dy):
     """``config`` holds what the constructor needs to build the layer again: `lightnet.save` relies on it."""
-    twin = type(layer)(**layer.config)
+    try:
+        twin = type(layer)(**layer.config)
+    except AttributeError as error:
+        yield "config", f"{error}: keep every argument of the constructor as an attribute of its name"
+        return
     for name, array in layer.params.items():
         if twin.params[name].shape != array.shape:
             yield "config", f"rebuilds {name} with shape {twin.params[name].shape}, expected {array.shape}"

@@ -9,6 +9,7 @@ loss is ``L = <dy, y>`` with a *random* dy. With dy = 1 a broken batch norm pass
 """
 
 import copy
+from functools import partial
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def compare_gradients(report, net, xs, rng):
             continue
         for _ in range(2):
             direction = rng.standard_normal(array.shape)
-            error, ours, numeric = closest(lambda h: slope(name, direction, h), np.vdot(gradients[name], direction), scale)
+            error, ours, numeric = closest(partial(slope, name, direction), np.vdot(gradients[name], direction), scale)
             report.errors[name] = max(error, report.errors.get(name, 0.0))
         if not report.errors[name] <= TOLERANCE:
             report.add(name, f"relative error {report.errors[name]:.1e} along a random direction: backward says {ours:.6g}, "
@@ -90,7 +91,7 @@ def closest(slope, ours, scale):
     tries = []
     for h in STEPS:
         numeric = slope(h)
-        error = abs(ours - numeric) / max(abs(ours), abs(numeric), 1e-3 * scale, np.finfo(float).tiny)
+        error = float(abs(ours - numeric) / max(abs(ours), abs(numeric), 1e-3 * scale, np.finfo(float).tiny))
         tries.append((error if np.isfinite(error) else np.inf, float(ours), float(numeric)))
         if tries[-1][0] <= TOLERANCE / 10:
             break
@@ -105,7 +106,7 @@ def differing_elements(name, gradient, slope, scale, rng, looks=60, shows=3):
         index = np.unravel_index(flat, gradient.shape)
         direction = np.zeros(gradient.shape)
         direction[index] = 1
-        error, ours, numeric = closest(lambda h: slope(name, direction, h), gradient[index], scale)
+        error, ours, numeric = closest(partial(slope, name, direction), gradient[index], scale)
         if error > TOLERANCE:
             lines.append(f"\n    at [{', '.join(map(str, index))}]: backward {ours:.6g}, numerically {numeric:.6g}")
         if len(lines) == shows:
@@ -130,7 +131,12 @@ def run(net, xs, dy=None, shift=None):
 
 def describe(target):
     """How reports call what they check."""
-    return repr(target) if hasattr(target, "config") else f"a Graph of {len(target.nodes)} nodes"
+    if hasattr(target, "nodes"):
+        return f"a Graph of {len(target.nodes)} nodes"
+    try:
+        return repr(target)
+    except AttributeError:                      # a constructor's argument that is not kept; `check_layer` says so
+        return type(target).__name__
 
 
 def as_tuple(dxs):

@@ -25,9 +25,9 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
     seed : int or numpy.random.Generator
         Of the initial weights.
     upsample_kernel, upsample_channels : int
-        Of the transposed convolution, whose stride is 4; the kernel even and at least 4. The paper says only that it "expands the feature maps 4 times"
-        and that the network has 1.26 M parameters: 4 and 64 give 1,272,450, where every 4x4 block of the enlarged map
-        comes from one cell of fire9; 8 and 16 give 1,266,258 with the same MACs, blocks that overlap.
+        Of the transposed convolution, whose stride is 4; the kernel even and at least 4. The paper says only that it
+        "expands the feature maps 4 times" and that the network has 1.26 M parameters. 4 and 64 give 1,272,450, and every
+        4x4 block of the enlarged map comes from one cell of fire9; 8 and 16 give 1,266,258 and blocks that overlap.
 
     Raises
     ------

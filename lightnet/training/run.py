@@ -1,0 +1,106 @@
+"""A run's folder: what a training leaves behind, in files that a person or a program reads."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..evaluation import metrics, plots
+from ..files import whole
+from ..model_file import save
+
+
+@dataclass
+class Scored:
+    """A set of slices with what the network said of them.
+
+    Parameters
+    ----------
+    name : str
+        "test", "test2", "validation": the key in ``metrics.json``.
+    slices : list of lightnet.data.slices.Slice
+    greys : ndarray (M, S, S)
+    labels, scores : ndarray (M,)
+        Right classes, and p_covid.
+    """
+
+    name: str
+    slices: list
+    greys: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def metrics(self):
+        """Its metrics, with intervals over patients where those are known."""
+        patients = [one.patient for one in self.slices]
+        return metrics.evaluate(self.labels, self.scores, groups=patients if any(patients) else None)
+
+
+def free_folder(parent, name):
+    """``parent/name``, or ``parent/name-2`` and so on if that exists: an earlier run is never written over.
+
+    >>> import tempfile
+    >>> parent = Path(tempfile.mkdtemp())
+    >>> free_folder(parent, "run").mkdir()
+    >>> free_folder(parent, "run").name
+    'run-2'
+    """
+    candidates = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
+    return next(Path(parent) / candidate for candidate in candidates if not (Path(parent) / candidate).exists())
+
+
+def write_run(folder, net, history, sets, footer):
+    """Write model, history, metrics and pictures to a run's folder.
+
+    Parameters
+    ----------
+    folder : Path
+    net : Graph
+        Saved as ``model.npz``.
+    history : list of dict
+        ``Trainer.history``: ``history.csv`` and ``training_curves.png``.
+    sets : list of Scored
+        The test set first. Each goes into ``metrics.json`` under its name; those called test... also get
+        ``confusion_matrix.png``, ``roc.png`` and ``slices.png`` (the second one ``..._test2.png``).
+    footer : str
+        Written under the sheet of slices: what they are.
+
+    Returns
+    -------
+    dict of str to lightnet.evaluation.metrics.Metrics
+
+    Raises
+    ------
+    FileError
+        Where a file cannot be written.
+    """
+    folder = Path(folder)
+    save(net, folder / "model.npz")
+    write_history(folder / "history.csv", history)
+    plots.training_curves(history, folder / "training_curves.png")
+    found = {one.name: one.metrics() for one in sets}
+    with whole(folder / "metrics.json") as file:
+        json.dump({name: result.to_dict() for name, result in found.items()}, file, indent=2)
+    for one in sets:
+        if one.name.startswith("test"):
+            draw(folder, one, found[one.name], footer)
+    return found
+
+
+def draw(folder, scored, result, footer):
+    """The pictures of one test set."""
+    ending = scored.name.removeprefix("test") and f"_{scored.name}"
+    plots.confusion_matrix(result, folder / f"confusion_matrix{ending}.png")
+    plots.roc(scored.labels, scored.scores, result, folder / f"roc{ending}.png")
+    plots.slice_sheet(scored.greys, scored.labels, scored.scores, [one.name for one in scored.slices],
+                      folder / f"slices{ending}.png", f"Right and wrong: {scored.name}", footer)
+
+
+def write_history(path, history):
+    """One row for each epoch."""
+    with whole(path, newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,125 @@
+"""The training loop: an epoch is every training image once, in batches; after it the validation set is looked at."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.batches import batches
+from ..errors import TrainingError
+from ..graph import Graph
+from ..losses import softmax, softmax_cross_entropy
+from ..optim import SGD
+
+
+@dataclass
+class Trainer:
+    """Trains a network on resized slices.
+
+    Parameters
+    ----------
+    net : Graph
+        Its ``meta`` says how slices are scaled.
+    optimizer : SGD
+    train, validation : (greys, labels)
+        (M, S, S) float32 and (M,) int, as `lightnet.data.load` gives them.
+    batch_size : int
+    rng : numpy.random.Generator
+        Of the order of the samples.
+    schedule : callable
+        From the share of the training that is done, 0 to 1, to the factor on the initial learning rate.
+
+    Attributes
+    ----------
+    history : list of dict
+        One for each epoch: epoch, lr, loss, accuracy, validation_loss, validation_accuracy, seconds. ``loss`` and
+        ``accuracy`` are means over the epoch, measured in training while the weights move on.
+
+    Examples
+    --------
+    >>> import lightnet as ln
+    >>> greys, labels = np.random.default_rng(0).random((8, 33, 33), np.float32), np.arange(8) % 2
+    >>> net = ln.models.light_cnn(seed=0)
+    >>> trainer = Trainer(net, ln.SGD(net, lr=0.01), (greys, labels), (greys, labels), batch_size=4)
+    >>> trainer.fit(epochs=2, progress=False)
+    >>> [row["epoch"] for row in trainer.history]
+    [1, 2]
+    """
+
+    net: Graph
+    optimizer: SGD
+    train: tuple
+    validation: tuple
+    batch_size: int = 32
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    schedule: callable = lambda done: 1.0
+    history: list = field(default_factory=list)
+
+    def fit(self, epochs, progress=True):
+        """Train for so many epochs, with a progress bar and a line for each.
+
+        Raises
+        ------
+        TrainingError
+            Where the loss is no longer a number.
+        """
+        initial_lr, images = self.optimizer.lr, len(self.train[0])
+        with tqdm(total=epochs * images, unit=" images", disable=not progress, smoothing=0.05) as bar:
+            for epoch in range(1, epochs + 1):
+                start = time.perf_counter()
+                loss, accuracy = self.epoch(bar, epoch, epochs, initial_lr)
+                validation_loss, validation_accuracy = evaluate_loss(self.net, *self.validation, self.batch_size)
+                self.history.append({
+                    "epoch": epoch, "lr": self.optimizer.lr, "loss": loss, "accuracy": accuracy,
+                    "validation_loss": validation_loss, "validation_accuracy": validation_accuracy,
+                    "seconds": time.perf_counter() - start})
+                bar.write(f"epoch {epoch}/{epochs}   loss {loss:.3f}   accuracy {accuracy:.3f}   validation: loss "
+                          f"{validation_loss:.3f}, accuracy {validation_accuracy:.3f}") if progress else None
+        self.optimizer.lr = initial_lr
+
+    def epoch(self, bar, epoch, epochs, initial_lr):
+        """Every training image once; returns the mean loss and accuracy."""
+        greys, labels = self.train
+        loss_sum = right = seen = 0
+        for x, y in batches(greys, labels, self.batch_size, self.net.meta, self.rng):
+            self.optimizer.lr = initial_lr * self.schedule((epoch - 1 + seen / len(greys)) / epochs)
+            loss, logits = self.step(x, y)
+            loss_sum += loss * len(y)
+            right += int((logits.argmax(axis=1) == y).sum())
+            seen += len(y)
+            bar.set_postfix_str(f"loss {loss_sum / seen:.3f}, accuracy {right / seen:.3f}", refresh=False)
+            bar.update(len(y))
+        return loss_sum / seen, right / seen
+
+    def step(self, x, y):
+        """What training is: forward, loss, backward, update."""
+        logits = self.net.forward(x, training=True)
+        loss, dlogits = softmax_cross_entropy(logits, y)
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at a learning rate of {self.optimizer.lr:g}: training has diverged; try a "
+                                "tenth of that rate, and look for NaN or unscaled values in the images")
+        self.net.backward(dlogits)
+        self.optimizer.step()
+        return loss, logits
+
+
+def predict_logits(net, greys, batch_size=32, progress=False):
+    """Logits (M, classes) of resized slices (M, S, S), at inference."""
+    logits = []
+    with tqdm(total=len(greys), unit=" images", disable=not progress, leave=False) as bar:
+        for x, labels in batches(greys, np.zeros(len(greys), int), batch_size, net.meta):
+            logits.append(net.forward(x))
+            bar.update(len(labels))
+    return np.concatenate(logits)
+
+
+def evaluate_loss(net, greys, labels, batch_size=32):
+    """Mean loss and accuracy on a set, at inference."""
+    logits = predict_logits(net, greys, batch_size)
+    return softmax_cross_entropy(logits, labels)[0], float((logits.argmax(axis=1) == labels).mean())
+
+
+def p_covid(logits):
+    """The score of the class COVID, (M,): its softmax probability."""
+    return softmax(logits)[:, 1]
