@@ -20,10 +20,11 @@ from .errors import (
     ShapeError,
     TrainingError,
 )
-from .graph import Graph, Node, SizeRule
+from .graph import Graph, Node
 from .losses import softmax, softmax_cross_entropy
 from .model_file import load, save
 from .optim import SGD
+from .sizes import SizeRule
 
 __version__ = "0.1.0"
 __all__ = [

@@ -31,10 +31,11 @@ def whole(path, mode="w", **options):
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, mode, **options) as file:
-            yield file
-        os.replace(aside, path)
+        try:
+            with open(aside, mode, **options) as file:
+                yield file
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that can be") from error
-    finally:
-        aside.unlink(missing_ok=True)

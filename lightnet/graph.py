@@ -1,8 +1,17 @@
 """A network is a list of named nodes: (name, layer, names of the inputs).
 
-There are two loops to know. Forward goes through the nodes in the order they were added, each reading values that are
-there already. Backward goes through them in reverse; each node turns the gradient of its output into gradients of its
-inputs. The one thing to take care of: **where a value has several consumers, the gradients that come back add up.**
+There are two loops to know; this is all of them:
+
+    for node in nodes:                          # in the order they were added: what a node reads is there already
+        values[node.name] = node.layer.forward(*(values[name] for name in node.inputs))
+
+    for node in reversed(nodes):                # each turns the gradient of its output into those of its inputs
+        for name, dx in zip(node.inputs, node.layer.backward(gradients[node.name])):
+            gradients[name] += dx               # from 0: where a value has several readers, gradients add up
+
+In reverse order a value's readers, which were added after it, have all spoken before its own node is asked: its gradient is
+complete. The loops below do the same, and besides free memory, name the node in errors, let observers look on, and let a fast
+version of the layer run (``backend.py``).
 
 Everything else that lightnet does to a network (summary, profile, saving, drawing, ...) walks the same list.
 """
@@ -28,24 +37,6 @@ class Node(NamedTuple):
     name: str
     layer: Layer
     inputs: tuple
-
-
-class SizeRule(NamedTuple):
-    """Which image sides a network admits: those with ``first <= side % step <= last``, and why."""
-
-    step: int
-    first: int
-    last: int
-    why: str
-
-    def check(self, height, width):
-        """Raise a ShapeError that names the nearest sides that fit, if one of these does not."""
-        for side in (height, width):
-            if not self.first <= side % self.step <= self.last or side < self.step:
-                below = max((side - self.first) // self.step, 1) * self.step
-                nearest = [f"{start + self.first}-{start + self.last}" for start in (below, below + self.step)]
-                raise ShapeError(f"an image of {height}x{width} pixels does not fit: {self.why}. The nearest sides that do are "
-                                 f"{nearest[0]} and {nearest[1]} pixels")
 
 
 class Graph:
@@ -74,16 +65,24 @@ class Graph:
     >>> y = g.add("again", Conv2D(4, 4, kernel=3, padding=1, seed=1), x)
     >>> y = g.add("bypass", Add(), x, y)                          # "conv" has two consumers now
     >>> y = g.add("mean", GlobalAvgPool(), y)
-    >>> logits = g.forward(np.ones((2, 8, 8, 3), np.float32), training=True)
-    >>> dx = g.backward(np.ones_like(logits))
+
+    One step of training is forward, loss, backward, update:
+
+    >>> x, labels = np.random.default_rng(0).random((2, 8, 8, 3), np.float32), [0, 3]
+    >>> logits = g.forward(x, training=True)
+    >>> loss, dlogits = ln.softmax_cross_entropy(logits, labels)
+    >>> dx = g.backward(dlogits)
+    >>> ln.SGD(g, lr=0.01).step()
     >>> logits.shape, dx.shape, g.grads["conv.weight"].shape
     ((2, 4), (2, 8, 8, 3), (3, 3, 3, 4))
+    >>> ln.softmax_cross_entropy(g.forward(x), labels)[0] < loss
+    True
     """
 
     def __init__(self, input_shape=(227, 227, 3), sizes=None, meta=None):
         self.input_shape, self.sizes, self.meta = tuple(input_shape), sizes, meta or {}
         self.nodes = {}
-        self.output_shape = None                            # of the last training forward: what backward's dy must have
+        self.trained_shape = None                           # the output's, in the last training forward: backward's dy has it
 
     def add(self, name, layer, *inputs):
         """Add a node that applies ``layer`` to the values named by ``inputs``; returns its name, for the next one to read.
@@ -146,18 +145,18 @@ class Graph:
                 readers[name] -= 1
                 if not readers[name]:
                     del values[name]
-        y = values[self.output]
+        y = values[self.output_name]
         if training:
-            self.output_shape = y.shape
+            self.trained_shape = y.shape
         return y
 
     def backward(self, dy, observe=None):
-        """From dL/dlogits to dL/dimage, filling every layer's ``grads`` on the way.
+        """From the gradient of the output to that of the image, filling every layer's ``grads`` on the way.
 
         Parameters
         ----------
         dy : ndarray
-            Of the shape of the last training forward's output.
+            dL/doutput, of the shape of the last training forward's output; for a classifier the loss's dlogits.
         observe : callable, optional
             ``observe(node, inputs, output)`` after every node: ``inputs`` is ``[dy]`` of the node, ``output`` what its
             ``backward`` returned.
@@ -166,18 +165,18 @@ class Graph:
         -------
         ndarray (N, H, W, C)
         """
-        gradients = {self.output: self.admit_gradient(dy)}
+        gradients = {self.output_name: self.admit_gradient(dy)}
         for node in reversed(self.nodes.values()):
             if node.name not in gradients:
-                raise GraphError(f"node {node.name!r} leads nowhere: {self.output!r}, the output, does not depend on it")
-            dy = gradients.pop(node.name)
-            dxs = run_backward(node.layer, dy)
-            for name, dx in zip(node.inputs, dxs if isinstance(dxs, tuple) else (dxs,)):
+                raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
+            node_dy = gradients.pop(node.name)
+            node_dx = run_backward(node.layer, node_dy)
+            for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                 # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
-                # array, since a layer may hand the same one to all its inputs (Add does).
+                # array, not +=, since a layer may hand the same one to all its inputs (Add does).
                 gradients[name] = gradients[name] + dx if name in gradients else dx
             if observe:
-                observe(node, [dy], dxs)
+                observe(node, [node_dy], node_dx)
         return gradients[IMAGE]
 
     def admit(self, x):
@@ -196,15 +195,15 @@ class Graph:
 
     def admit_gradient(self, dy):
         """dy as an array in the network's precision, or a typed error."""
-        if self.output_shape is None:
+        if self.trained_shape is None:
             raise BackwardError("backward needs a forward(..., training=True) before it")
-        if np.shape(dy) != self.output_shape:
-            raise ShapeError(f"backward got a gradient of shape {np.shape(dy)}, expected the output's {self.output_shape}")
+        if np.shape(dy) != self.trained_shape:
+            raise ShapeError(f"backward got a gradient of shape {np.shape(dy)}, expected the output's {self.trained_shape}")
         return np.asarray(dy, self.dtype)
 
     @property
-    def output(self):
-        """Name of the output: the last node."""
+    def output_name(self):
+        """The last node: its value is the network's output."""
         if not self.nodes:
             raise GraphError("the graph has no nodes; add some with g.add(name, layer, 'image')")
         return next(reversed(self.nodes))

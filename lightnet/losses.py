@@ -1,4 +1,7 @@
-"""The loss: how wrong the logits are, in one number, and the gradient that starts backward."""
+"""The loss: how wrong the logits are, in one number, and the gradient that starts backward.
+
+Logits are the network's last numbers, one for each class and any real value; the larger, the likelier the class.
+"""
 
 import numpy as np
 
@@ -26,7 +29,8 @@ def softmax_cross_entropy(logits, labels):
 
         dL/dz = (p - t) / N
 
-    (from d log p_k / dz_j = [j = k] - p_j): the gradient is simply what the probabilities are off by.
+    For one image with the label t, -log p_t = log(sum exp(z)) - z_t, whose derivative by z_j is p_j - [j = t]; the mean over
+    N images divides by N. The gradient is simply what the probabilities are off by.
 
     Parameters
     ----------
@@ -65,10 +69,9 @@ def softmax_cross_entropy(logits, labels):
     if not np.issubdtype(labels.dtype, np.integer) or N == 0 or labels.min() < 0 or labels.max() >= K:
         raise ShapeError(f"labels {labels[:5]}... of {labels.dtype}, expected integers from 0 to {K - 1}")
     row = np.arange(N)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1))
-    loss = (log_sum - shifted[row, labels]).mean()          # -log p, without ever taking the log of a p that is 0
-    dlogits = softmax(logits)                               # (N, K)
+    z = logits - logits.max(axis=1, keepdims=True)          # as in softmax
+    loss = (np.log(np.exp(z).sum(axis=1)) - z[row, labels]).mean()      # -log p_t, without the log of a p that rounds to 0
+    dlogits = softmax(z)                                    # (N, K)
     dlogits[row, labels] -= 1
     dlogits /= N
     return float(loss), dlogits

@@ -14,7 +14,8 @@ import numpy as np
 from . import layers
 from .errors import CheckpointError, LightnetError
 from .files import whole
-from .graph import Graph, SizeRule
+from .graph import Graph
+from .sizes import SizeRule
 
 FORMAT = 1
 DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError, AttributeError,

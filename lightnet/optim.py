@@ -13,8 +13,9 @@ class SGD:
 
     The velocity v remembers the last steps: directions in which the gradients agree build up speed, up to
     ``1 / (1 - momentum)`` times one step, those in which they alternate cancel. The L2 term is the gradient of
-    ``l2 / 2 * |w|**2``: it pulls weights to 0. Biases and batch norm's scale and shift are left out of it: they do not
-    multiply a signal many times over, and pulling them to 0 only moves the layer's outputs.
+    ``l2 / 2 * |w|**2``: it pulls weights to 0, towards functions that react less to small changes of the input. Biases and
+    batch norm's scale and shift are left out, as is the custom: a small bias makes no function smoother, and a scale pulled
+    to 0 would switch its channel off.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class SGD:
     References
     ----------
     Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", 2013,
-    equations 1 and 2 (there the learning rate is inside the velocity as well).
+    equations 1 and 2: there, too, the learning rate is inside the velocity.
 
     Examples
     --------
@@ -66,6 +67,31 @@ class SGD:
             v *= self.momentum
             v -= self.lr * (grads[name] + self.l2 * w if is_weight(name) else grads[name])
             w += v
+
+
+def step_decay(factor, every=1):
+    """A schedule: the learning rate is multiplied by ``factor`` after every so many epochs.
+
+    Parameters
+    ----------
+    factor : float
+    every : int
+        Epochs.
+
+    Returns
+    -------
+    callable
+        From the number of epochs done to the factor on the initial rate.
+
+    Examples
+    --------
+    The paper's "Learning Rate drop of 0.8 every 5 epochs":
+
+    >>> schedule = step_decay(0.8, every=5)
+    >>> [round(schedule(done), 2) for done in (0, 4, 5, 10)]
+    [1.0, 1.0, 0.8, 0.64]
+    """
+    return lambda done: factor ** (done // every)
 
 
 def is_weight(name):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lightnet as ln
-from lightnet.layers import Conv2D, Dense, Layer
+from lightnet.layers import BatchNorm2D, Conv2D, Dense, Layer
 
 SHAPE = (2, 4, 4, 3)
 
@@ -142,7 +142,18 @@ class Raises(Right):
         raise ZeroDivisionError("in the student's code")
 
 
+class BrokenNorm(BatchNorm2D):
+    """Batch norm whose dx is 0: right for dy = 1, and for nothing else."""
+
+    def __init__(self, channels=3):
+        super().__init__(channels)
+
+    def backward(self, dy):
+        return 0 * super().backward(dy)
+
+
 FAULTS = {
+    BrokenNorm: "input",
     WrongSign: "input", OneWrongElement: "factor", Forgotten: "shift", WrongShape: "shift", Zero: "input", Adds: "shift",
     Double: "y", DoubleGradient: "shift", WritesInput: "input 0", WritesUpstream: "dy", InferenceState: "calls",
     InferenceCache: "cache", NoRecall: "backward", WrongOutputShape: "output_shape", ForgottenArgument: "config",

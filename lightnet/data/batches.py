@@ -32,7 +32,7 @@ def batches(greys, labels, size, meta, rng=None):
     --------
     >>> from lightnet.data.prepare import default_meta
     >>> greys, labels = np.zeros((5, 8, 8), np.float32), np.arange(5)
-    >>> [(x.shape, list(y)) for x, y in batches(greys, labels, 3, default_meta())]
+    >>> [(x.shape, y.tolist()) for x, y in batches(greys, labels, 3, default_meta())]
     [((3, 8, 8, 3), [0, 1, 2]), ((2, 8, 8, 3), [3, 4])]
     """
     order = np.arange(len(greys)) if rng is None else rng.permutation(len(greys))

@@ -1,5 +1,5 @@
 """Fast versions of whole layers. Each file has ``forward(layer, *xs, training)`` and ``backward(layer, dy)``, the signatures of
-the layer's own, leaves the same things in ``layer.cache`` and gives the same results; `lightnet.backend` chooses.
+the layer's own, keeps in ``layer.cache`` what its backward needs, and gives the same results; `lightnet.backend` chooses.
 """
 
 from ..layers import ELU, Conv2D, ConvTranspose2D, MaxPool2D

@@ -1,16 +1,22 @@
-"""Transposed convolution with Numba's im2col and col2im: see ``layers/conv_transpose.py``."""
+"""Transposed convolution with the compiled im2col and col2im, one image at a time: ``fast/im2col.py`` turned around."""
 
 import numpy as np
 
-from .im2col import col2im, im2col
+from .im2col import as_matrix, col2im, copy_windows, numbers
+from .threads import over_images
 
 
 def forward(layer, x, training=False):
     """``y = col2im(x @ W.T) + b``; keeps x."""
     x = np.ascontiguousarray(x)
-    cols = x.reshape(-1, layer.in_channels) @ layer.matrix.T
-    y = col2im(cols.reshape(*x.shape[:3], -1), layer.output_shape(x.shape), layer.kernel, layer.stride, layer.padding)
-    y += layer.params["bias"]
+    y = np.empty(layer.output_shape(x.shape), x.dtype)
+
+    def images(start, stop):
+        buffer = column_buffer(layer, x.shape)
+        for n in range(start, stop):
+            col2im(layer, x[n].reshape(-1, layer.in_channels), layer.matrix, buffer, y[n])
+            y[n] += layer.params["bias"]
+    over_images(images, len(x))
     if training:
         layer.cache = (x,)
     return y
@@ -19,7 +25,24 @@ def forward(layer, x, training=False):
 def backward(layer, dy):
     """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``."""
     (x,) = layer.cache
-    dcols = im2col(dy, layer.kernel, layer.stride, layer.padding).reshape(-1, layer.matrix.shape[0])
-    layer.grads["weight"] = (dcols.T @ x.reshape(-1, layer.in_channels)).reshape(layer.params["weight"].shape)
-    layer.grads["bias"] = dy.sum(axis=(0, 1, 2))
-    return (dcols @ layer.matrix).reshape(x.shape)
+    dy, dx = np.ascontiguousarray(dy), np.empty_like(x)
+
+    def images(start, stop):
+        buffer = column_buffer(layer, x.shape)
+        dW, db = np.zeros_like(layer.matrix), np.zeros(layer.out_channels, x.dtype)
+        for n in range(start, stop):
+            copy_windows(dy[n], buffer, *numbers(layer))
+            dcols, pixels = as_matrix(buffer), x[n].reshape(-1, layer.in_channels)
+            dW += dcols.T @ pixels
+            db += dy[n].sum(axis=(0, 1))
+            np.matmul(dcols, layer.matrix, out=dx[n].reshape(pixels.shape))
+        return dW, db
+    sums = over_images(images, len(x))
+    layer.grads["weight"] = sum(dW for dW, _ in sums).reshape(layer.params["weight"].shape)
+    layer.grads["bias"] = sum(db for _, db in sums)
+    return dx
+
+
+def column_buffer(layer, x_shape):
+    """Room for the columns of one image, (H, W, KH, KW, F)."""
+    return np.empty((*x_shape[1:3], *layer.kernel, layer.out_channels), np.float32)

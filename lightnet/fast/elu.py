@@ -21,8 +21,8 @@ C2, C3, C4, C5 = (np.float32(1 / n) for n in (2, 6, 24, 120))       # Taylor: t 
 def forward(layer, x, training=False):
     """``y = x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere; keeps y."""
     x = np.ascontiguousarray(x)
-    y = np.empty_like(x)
-    over_images(elu, images(x), images(y), np.float32(layer.alpha))
+    y, alpha = np.empty_like(x), np.float32(layer.alpha)
+    over_images(lambda start, stop: elu(x[start:stop].reshape(-1), y[start:stop].reshape(-1), alpha), len(x))
     if training:
         layer.cache = (y,)
     return y
@@ -31,35 +31,29 @@ def forward(layer, x, training=False):
 def backward(layer, dy):
     """``dx = dy`` where y > 0, ``dy * (y + alpha)`` elsewhere."""
     (y,) = layer.cache
-    dx = np.empty_like(y)
-    over_images(elu_backward, images(y), images(np.ascontiguousarray(dy)), images(dx), np.float32(layer.alpha))
+    dy, dx, alpha = np.ascontiguousarray(dy), np.empty_like(y), np.float32(layer.alpha)
+    over_images(lambda start, stop: elu_backward(y[start:stop].reshape(-1), dy[start:stop].reshape(-1),
+                                                 dx[start:stop].reshape(-1), alpha), len(y))
     return dx
 
 
-def images(array):
-    """(N, all else) of an array of any number of axes."""
-    return array.reshape(len(array), -1)
+@compiled
+def elu(x, y, alpha):
+    """ELU of a run of numbers."""
+    for k in range(x.size):
+        t = max(min(x[k], ZERO), LOWEST) * SIXTY_FOURTH
+        q = t * (ONE + t * (C2 + t * (C3 + t * (C4 + t * C5))))
+        q = q * (q + TWO)
+        q = q * (q + TWO)
+        q = q * (q + TWO)
+        q = q * (q + TWO)
+        q = q * (q + TWO)
+        q = q * (q + TWO)
+        y[k] = x[k] if x[k] > ZERO else alpha * q
 
 
 @compiled
-def elu(start, stop, x, y, alpha):
-    """ELU of images start..stop-1."""
-    for n in range(start, stop):
-        for k in range(x.shape[1]):
-            t = max(min(x[n, k], ZERO), LOWEST) * SIXTY_FOURTH
-            q = t * (ONE + t * (C2 + t * (C3 + t * (C4 + t * C5))))
-            q = q * (q + TWO)
-            q = q * (q + TWO)
-            q = q * (q + TWO)
-            q = q * (q + TWO)
-            q = q * (q + TWO)
-            q = q * (q + TWO)
-            y[n, k] = x[n, k] if x[n, k] > ZERO else alpha * q
-
-
-@compiled
-def elu_backward(start, stop, y, dy, dx, alpha):
+def elu_backward(y, dy, dx, alpha):
     """ELU's slope, read off y, times dy."""
-    for n in range(start, stop):
-        for k in range(y.shape[1]):
-            dx[n, k] = dy[n, k] * (ONE if y[n, k] > ZERO else y[n, k] + alpha)
+    for k in range(y.size):
+        dx[k] = dy[k] * (ONE if y[k] > ZERO else y[k] + alpha)

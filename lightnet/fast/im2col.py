@@ -1,98 +1,126 @@
-"""im2col and col2im as compiled loops over memory, in the order in which it lies.
+"""Convolution as a compiled im2col and the matrix product, one image at a time.
 
-The NumPy versions (``layers/conv.py``) pad into a new array and then pass over the whole matrix once for each of the
-KH * KW taps. Here each row of the matrix is written once, from left to right, straight from the unpadded image: for row p of
-a window, KW * C neighbouring numbers of the image are one run of memory.
+The layer's own code (``layers/conv.py``) makes the columns of the whole batch, passes over them once for each of the KH * KW
+taps, and keeps them for backward: 225 MB for 32 images of the paper's network. Here
+
+- a thread makes the columns of one image, which its cache still holds when the product reads them, and uses the same buffer
+  for the next image; backward makes them anew, which is cheaper than fetching them from memory;
+- each row of the columns is written once, from left to right, straight from the unpadded image: for row p of a window, KW * C
+  neighbouring numbers of the image are one run of memory.
 """
 
 import numpy as np
 
-from ..layers.conv import windows_along
 from .threads import compiled, over_images
 
 
 def forward(layer, x, training=False):
-    """``y = im2col(x) @ W + b``; keeps the columns."""
-    N, OH, OW, F = layer.output_shape(x.shape)
-    if layer.is_pointwise:
-        cols = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-    else:
-        cols = im2col(x, layer.kernel, layer.stride, layer.padding).reshape(N * OH * OW, -1)
-    y = cols @ layer.params["weight"].reshape(-1, F)
-    y += layer.params["bias"]
+    """``y = im2col(x) @ W + b``; keeps x."""
+    x = np.ascontiguousarray(x)
+    y = np.empty(layer.output_shape(x.shape), x.dtype)
+    F = layer.out_channels
+    weight, bias = layer.params["weight"].reshape(-1, F), layer.params["bias"]
+
+    def images(start, stop):
+        buffer = column_buffer(layer, y.shape)
+        for n in range(start, stop):
+            rows = y[n].reshape(-1, F)
+            np.matmul(im2col(layer, x[n], buffer), weight, out=rows)
+            rows += bias
+    over_images(images, len(x))
     if training:
-        layer.cache = (x.shape, cols)
-    return y.reshape(N, OH, OW, F)
+        layer.cache = (x,)
+    return y
 
 
 def backward(layer, dy):
     """``dW = cols.T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``."""
-    x_shape, cols = layer.cache
-    weight = layer.params["weight"]
-    rows = np.ascontiguousarray(dy).reshape(-1, layer.out_channels)
-    layer.grads["weight"] = (cols.T @ rows).reshape(weight.shape)
-    layer.grads["bias"] = rows.sum(axis=0)
-    dcols = rows @ weight.reshape(-1, layer.out_channels).T
+    (x,) = layer.cache
+    dy, dx = np.ascontiguousarray(dy), np.empty_like(x)
+    F = layer.out_channels
+    weight = layer.params["weight"].reshape(-1, F)
+
+    def images(start, stop):
+        buffer = column_buffer(layer, dy.shape)
+        dW, db = np.zeros_like(weight), np.zeros(F, x.dtype)
+        for n in range(start, stop):
+            rows = dy[n].reshape(-1, F)
+            dW += im2col(layer, x[n], buffer).T @ rows
+            db += rows.sum(axis=0)
+            col2im(layer, rows, weight, buffer, dx[n])
+        return dW, db
+    sums = over_images(images, len(x))
+    layer.grads["weight"] = sum(dW for dW, _ in sums).reshape(layer.params["weight"].shape)
+    layer.grads["bias"] = sum(db for _, db in sums)
+    return dx
+
+
+def column_buffer(layer, y_shape):
+    """Room for the columns of one image, (OH, OW, KH, KW, C); a 1x1 convolution needs none."""
     if layer.is_pointwise:
-        return dcols.reshape(x_shape)
-    return col2im(dcols.reshape(*dy.shape[:3], -1), x_shape, layer.kernel, layer.stride, layer.padding)
+        return None
+    return np.empty((*y_shape[1:3], *layer.kernel, layer.in_channels), np.float32)
 
 
-def im2col(x, kernel, stride, padding):
-    """`lightnet.layers.conv.im2col`: (N, H, W, C) to (N, OH, OW, KH*KW*C)."""
-    N, H, W, C = x.shape
-    OH, OW = (windows_along(*axis) for axis in zip((H, W), kernel, stride, padding))
-    cols = np.empty((N, OH, OW, kernel[0], kernel[1], C), x.dtype)
-    over_images(copy_windows, np.ascontiguousarray(x), cols, *numbers(stride, padding))
-    return cols.reshape(N, OH, OW, -1)
+def im2col(layer, x, buffer):
+    """The columns of one image (H, W, C) as a matrix (OH*OW, KH*KW*C), in the buffer."""
+    if buffer is None:
+        return x.reshape(-1, layer.in_channels)
+    copy_windows(x, buffer, *numbers(layer))
+    return as_matrix(buffer)
 
 
-def col2im(cols, shape, kernel, stride, padding):
-    """`lightnet.layers.conv.col2im`: (N, OH, OW, KH*KW*C) to an image of that shape."""
-    N, H, W, C = shape
-    x = np.zeros(shape, cols.dtype)
-    windows = np.ascontiguousarray(cols).reshape(*cols.shape[:3], *kernel, C)
-    over_images(add_windows, windows, x, *numbers(stride, padding))
-    return x
+def col2im(layer, rows, weight, buffer, dx):
+    """``dx = col2im(rows @ weight.T)`` of one image."""
+    if buffer is None:
+        np.matmul(rows, weight.T, out=dx.reshape(rows.shape[0], -1))
+    else:
+        np.matmul(rows, weight.T, out=as_matrix(buffer))
+        dx[:] = 0
+        add_windows(buffer, dx, *numbers(layer))
 
 
-def numbers(stride, padding):
+def as_matrix(buffer):
+    """(OH, OW, KH, KW, C) as (OH*OW, KH*KW*C)."""
+    OH, OW = buffer.shape[:2]
+    return buffer.reshape(OH * OW, -1)
+
+
+def numbers(layer):
     """SH, SW, top, left: the loops need no more."""
-    return *stride, padding[0][0], padding[1][0]
+    return *layer.stride, layer.padding[0][0], layer.padding[1][0]
 
 
 @compiled
-def copy_windows(start, stop, x, cols, SH, SW, top, left):
-    """``cols[n, i, j, p, q] = x[n, i*SH + p - top, j*SW + q - left]``, 0 outside the image, for images start..stop-1."""
-    _, H, W, C = x.shape
-    _, OH, OW, KH, KW, _ = cols.shape
-    for n in range(start, stop):
-        for i in range(OH):
-            for j in range(OW):
-                for p in range(KH):
-                    h = i * SH + p - top
-                    for q in range(KW):
-                        w = j * SW + q - left
-                        if 0 <= h < H and 0 <= w < W:
-                            for c in range(C):
-                                cols[n, i, j, p, q, c] = x[n, h, w, c]
-                        else:
-                            for c in range(C):
-                                cols[n, i, j, p, q, c] = 0
+def copy_windows(x, cols, SH, SW, top, left):
+    """``cols[i, j, p, q] = x[i*SH + p - top, j*SW + q - left]``, 0 outside the image."""
+    H, W, C = x.shape
+    OH, OW, KH, KW, _ = cols.shape
+    for i in range(OH):
+        for j in range(OW):
+            for p in range(KH):
+                h = i * SH + p - top
+                for q in range(KW):
+                    w = j * SW + q - left
+                    if 0 <= h < H and 0 <= w < W:
+                        for c in range(C):
+                            cols[i, j, p, q, c] = x[h, w, c]
+                    else:
+                        for c in range(C):
+                            cols[i, j, p, q, c] = 0
 
 
 @compiled
-def add_windows(start, stop, cols, x, SH, SW, top, left):
-    """The adjoint: ``x[n, i*SH + p - top, j*SW + q - left] += cols[n, i, j, p, q]``, inside the image."""
-    _, H, W, C = x.shape
-    _, OH, OW, KH, KW, _ = cols.shape
-    for n in range(start, stop):
-        for i in range(OH):
-            for j in range(OW):
-                for p in range(KH):
-                    h = i * SH + p - top
-                    for q in range(KW):
-                        w = j * SW + q - left
-                        if 0 <= h < H and 0 <= w < W:
-                            for c in range(C):
-                                x[n, h, w, c] += cols[n, i, j, p, q, c]
+def add_windows(cols, x, SH, SW, top, left):
+    """The adjoint: ``x[i*SH + p - top, j*SW + q - left] += cols[i, j, p, q]``, inside the image."""
+    H, W, C = x.shape
+    OH, OW, KH, KW, _ = cols.shape
+    for i in range(OH):
+        for j in range(OW):
+            for p in range(KH):
+                h = i * SH + p - top
+                for q in range(KW):
+                    w = j * SW + q - left
+                    if 0 <= h < H and 0 <= w < W:
+                        for c in range(C):
+                            x[h, w, c] += cols[i, j, p, q, c]

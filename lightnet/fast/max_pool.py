@@ -11,19 +11,20 @@ from .threads import compiled, over_images
 
 def forward(layer, x, training=False):
     """``y = max over the window``; keeps each winner's place in its window."""
+    x = np.ascontiguousarray(x)
     y = np.empty(layer.output_shape(x.shape), x.dtype)
     winner = np.empty(y.shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
-    over_images(largest, np.ascontiguousarray(x), y, winner, *numbers(layer))
+    over_images(lambda start, stop: largest(x[start:stop], y[start:stop], winner[start:stop], *numbers(layer)), len(x))
     if training:
         layer.cache = (x.shape, winner)
     return y
 
 
 def backward(layer, dy):
-    """Each winner gets its window's dy."""
+    """Each winner gets its window's dy; a pixel that won in several adds up."""
     x_shape, winner = layer.cache
-    dx = np.zeros(x_shape, dy.dtype)
-    over_images(to_winners, np.ascontiguousarray(dy), dx, winner, *numbers(layer))
+    dy, dx = np.ascontiguousarray(dy), np.empty(x_shape, dy.dtype)
+    over_images(lambda start, stop: to_winners(dy[start:stop], dx[start:stop], winner[start:stop], *numbers(layer)), len(dy))
     return dx
 
 
@@ -33,31 +34,36 @@ def numbers(layer):
 
 
 @compiled
-def largest(start, stop, x, y, winner, KH, KW, SH, SW, top, left):
-    """Maximum and winner of every window of images start..stop-1; of equal values the first wins, NaN wins over all."""
-    _, H, W, C = x.shape
+def largest(x, y, winner, KH, KW, SH, SW, top, left):
+    """Maximum and winner of every window; of equal values the first wins, and NaN wins over all."""
+    N, H, W, C = x.shape
     _, OH, OW, _ = y.shape
-    for n in range(start, stop):
+    place = np.empty(C, np.int32)                   # as wide as a float, so that both are chosen by one vector mask
+    for n in range(N):
         for i in range(OH):
             for j in range(OW):
-                first_p, first_q = max(0, top - i * SH), max(0, left - j * SW)      # of the window's pixels inside the image
-                winner[n, i, j, :] = first_p * KW + first_q
-                y[n, i, j, :] = x[n, i * SH + first_p - top, j * SW + first_q - left]
-                for p in range(first_p, min(KH, H + top - i * SH)):
-                    for q in range(first_q, min(KW, W + left - j * SW)):
-                        h, w = i * SH + p - top, j * SW + q - left
+                best = y[n, i, j]
+                p0, q0 = max(0, top - i * SH), max(0, left - j * SW)            # the window's first pixel inside the image
+                for c in range(C):
+                    best[c] = x[n, i * SH + p0 - top, j * SW + q0 - left, c]
+                    place[c] = p0 * KW + q0
+                for p in range(p0, min(KH, H + top - i * SH)):
+                    for q in range(q0, min(KW, W + left - j * SW)):
+                        pixel = x[n, i * SH + p - top, j * SW + q - left]
                         for c in range(C):
-                            best = y[n, i, j, c]
-                            better = not x[n, h, w, c] <= best and best == best     # a NaN wins, and stays
-                            y[n, i, j, c] = x[n, h, w, c] if better else best
-                            winner[n, i, j, c] = p * KW + q if better else winner[n, i, j, c]
+                            better = (pixel[c] > best[c]) | (pixel[c] != pixel[c])
+                            best[c] = pixel[c] if better else best[c]
+                            place[c] = p * KW + q if better else place[c]
+                for c in range(C):
+                    winner[n, i, j, c] = place[c]
 
 
 @compiled
-def to_winners(start, stop, dy, dx, winner, KH, KW, SH, SW, top, left):
+def to_winners(dy, dx, winner, KH, KW, SH, SW, top, left):
     """Add each window's dy where its winner was."""
-    _, OH, OW, C = dy.shape
-    for n in range(start, stop):
+    N, OH, OW, C = dy.shape
+    dx[:] = 0
+    for n in range(N):
         for i in range(OH):
             for j in range(OW):
                 for c in range(C):

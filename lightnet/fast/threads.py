@@ -1,16 +1,23 @@
-"""Compile loops with Numba, and run them on several threads: each takes its share of the images.
+"""Compiled loops, and several threads for them: each takes its share of the images of a batch.
 
-The compiled functions release Python's lock, so plain Python threads run them side by side. A pool of them costs a few
-hundredths of a millisecond a call, is asleep when it has nothing to do, and so never takes a core away from the threads of
-the matrix product (BLAS). Numba's own pool (``parallel=True``) also multiplies the time to compile.
+What runs in a thread is a compiled loop or a matrix product, and both release Python's lock, so plain Python threads work
+side by side. They sleep when there is nothing to do, and BLAS is held to one thread meanwhile: its own threads would cut a
+small product into pieces that are not worth the waiting, and two pools of threads take the cores away from each other.
+
+**The same bits for any number of threads.** A batch is cut into at most `GROUPS` ranges of images that depend on its size
+alone, and what is summed over the batch is summed range by range, in order. Threads only decide who computes a range.
 """
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numba
+from threadpoolctl import ThreadpoolController
 
 from ..backend import num_threads
+
+GROUPS = 8
 
 
 def compiled(function):
@@ -21,21 +28,40 @@ def compiled(function):
         return numba.njit(nogil=True)(function)
 
 
-def over_images(loop, *arrays):
-    """Call ``loop(start, stop, *arrays)`` so that every image of the arrays' first axis is in one thread's range."""
-    N = len(arrays[0])
-    shares = min(num_threads(), N)
-    if shares < 2:
-        loop(0, N, *arrays)
-        return
-    edges = [N * i // shares for i in range(shares + 1)]
-    jobs = [pool(shares - 1).submit(loop, start, stop, *arrays) for start, stop in zip(edges[1:-1], edges[2:])]
-    loop(0, edges[1], *arrays)                      # this thread takes the first share
-    for job in jobs:
-        job.result()
+def over_images(job, N):
+    """``job(start, stop)`` for each range of images, on all threads; returns their results in order.
+
+    >>> over_images(lambda start, stop: (start, stop), 3)
+    [(0, 1), (1, 2), (2, 3)]
+    """
+    ranges = min(GROUPS, N)
+    edges = [N * i // ranges for i in range(ranges + 1)] if ranges else []
+    threads = min(num_threads(), ranges)
+    results = [None] * ranges
+
+    def share(first):
+        for i in range(first, ranges, threads):
+            results[i] = job(edges[i], edges[i + 1])
+    with one_blas_thread() if threads > 1 else nullcontext():
+        others = [pool(threads).submit(share, first) for first in range(1, threads)]
+        share(0)                                    # this thread takes the first share
+        for other in others:
+            other.result()
+    return results
 
 
 @functools.cache
 def pool(threads):
-    """The pool of so many threads, made once."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="lightnet")
+    """The pool for so many threads, this one among them; made once."""
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="lightnet")
+
+
+@functools.cache
+def blas():
+    """What sets the number of BLAS threads; looking for the libraries takes a millisecond, so once."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+def one_blas_thread():
+    """A block in which a matrix product uses the thread that calls it and no other."""
+    return blas().limit(limits=1)

@@ -1,10 +1,11 @@
 """Activations: the bend between two linear layers, without which they would be one.
 
-Both derivatives can be read off the output y, so y is all that backward keeps.
+Each y depends on its own x alone, so the chain rule's sum has one term, and both slopes can be read off y: all that is kept.
 """
 
 import numpy as np
 
+from ..errors import ArgumentError
 from .base import Layer
 
 
@@ -14,7 +15,12 @@ class ELU(Layer):
     Parameters
     ----------
     alpha : float
-        How deep the negative side goes: y > -alpha.
+        How deep the negative side goes, ``y >= -alpha``: positive.
+
+    Raises
+    ------
+    ArgumentError
+        Where alpha is not positive: y would no longer tell on which side x was.
 
     References
     ----------
@@ -32,6 +38,8 @@ class ELU(Layer):
 
     def __init__(self, alpha=1.0):
         super().__init__()
+        if not alpha > 0:
+            raise ArgumentError(f"ELU: alpha {alpha}, expected a positive number")
         self.alpha = alpha
 
     def forward(self, x, training=False):
@@ -42,7 +50,7 @@ class ELU(Layer):
         return y
 
     def backward(self, dy):
-        """``dy/dx = 1`` where x > 0, else ``alpha * exp(x) = y + alpha``: from the output alone."""
+        """``dx = dy`` where x > 0, else ``dy * alpha * exp(x) = dy * (y + alpha)``; at 0 the slope is taken from the left."""
         (y,) = self.recall()
         return dy * np.where(y > 0, 1, y + self.alpha)
 

@@ -5,17 +5,31 @@ Notation, the same in every file of this folder
 ======== ======================================================================
 N        images in the batch
 H, W     height and width (OH, OW: those of the output)
-C, F     channels in, channels out ("filters")
-KH, KW   height and width of the kernel; SH, SW: its stride; P: padding
+C, F     channels in, channels out; a channel is one number per pixel: red, or "edge here"
+KH, KW   height and width of the kernel; SH, SW: its stride, the pixels from one window to the next
+n, h, w  an image, its row, its column; i, j: row and column of the output; p, q: row and column in the kernel
 x, y     the layer's input and output, NHWC: ``x[n, h, w, c]``
-dy       dL/dy, the gradient of the loss L by the layer's output: same shape as y
+W, b     weight and bias, beside a product: ``x @ W + b`` (in a shape, next to H, W is the width)
+dy       dL/dy, the gradient of the loss L with respect to the layer's output: same shape as y
 dx       dL/dx, what ``backward`` returns; dW, db likewise
+<a, b>   ``(a * b).sum()``, for arrays of one shape
 ======== ======================================================================
+
+The chain rule, for arrays
+--------------------------
+An input may act on the loss through many outputs, and all those ways add up:
+
+    dL/dx[i] = sum over j of dL/dy[j] * dy[j]/dx[i]
+
+Every ``backward`` below is this sum, worked out for one layer. It needs dy, which comes from the layers behind, and what the
+layer itself did, which its ``forward`` kept.
 """
 
 import copy
 import inspect
 from numbers import Integral
+
+import numpy as np
 
 from ..errors import BackwardError, ShapeError
 
@@ -32,7 +46,8 @@ class Layer:
     state : dict of str to ndarray
         What is kept between calls but not trained: batch norm's running statistics.
     cache : tuple or None
-        What ``backward`` needs of the last ``forward(..., training=True)``.
+        What ``backward`` needs of the last ``forward(..., training=True)``; often x or y themselves, so neither may be
+        written to before backward has run. It stays until the next training forward; one outside training leaves it alone.
 
     Examples
     --------
@@ -68,8 +83,8 @@ class Layer:
     def backward(self, dy):
         """The chain rule through this layer: from dL/dy to dL/dx; a tuple where there are several inputs.
 
-        Also *assigns* dL/dparam to ``self.grads``. It never adds to the gradients of an earlier call: who wants the sum
-        over several batches adds on purpose.
+        Also *assigns* dL/dparam to ``self.grads``, and never adds to those of an earlier call. A parameter belongs to one
+        layer, which runs once per forward: there is nothing to add. A second backward writes the same numbers again.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
@@ -92,6 +107,8 @@ class Layer:
     def macs(self, *shapes):
         """Multiply-accumulate operations of one forward on inputs of these shapes (element-wise work counts as none)."""
         return 0
+
+    # What follows is for saving, copying and printing layers: skip it at first reading.
 
     @property
     def config(self):
@@ -117,19 +134,19 @@ class Layer:
 
 def pair(value, name):
     """``3`` or ``(3, 5)`` as ``(height, width)``; for kernels and strides: integers of at least 1."""
-    height, width = (value, value) if isinstance(value, Integral) else value
-    if min(height, width) < 1:
-        raise ShapeError(f"{name} {value}: expected 1 or more")
+    height, width = (value, value) if not np.iterable(value) else value
+    if not all(isinstance(side, Integral) and side >= 1 for side in (height, width)):
+        raise ShapeError(f"{name} {value}: expected an integer of 1 or more, or two")
     return int(height), int(width)
 
 
 def two_pairs(padding):
     """Padding ``1``, ``(height, width)`` or ``((top, bottom), (left, right))`` in that last form."""
-    rows, columns = (padding, padding) if isinstance(padding, Integral) else padding
-    top, bottom = (rows, rows) if isinstance(rows, Integral) else rows
-    left, right = (columns, columns) if isinstance(columns, Integral) else columns
-    if min(top, bottom, left, right) < 0:
-        raise ShapeError(f"padding {padding}: expected 0 or more")
+    rows, columns = padding if np.iterable(padding) else (padding, padding)
+    top, bottom = rows if np.iterable(rows) else (rows, rows)
+    left, right = columns if np.iterable(columns) else (columns, columns)
+    if not all(isinstance(side, Integral) and side >= 0 for side in (top, bottom, left, right)):
+        raise ShapeError(f"padding {padding}: expected integers of 0 or more")
     return (int(top), int(bottom)), (int(left), int(right))
 
 

@@ -1,15 +1,23 @@
-"""Batch normalization: give every channel mean 0 and variance 1 over the batch, then let it learn both.
+"""Batch normalization: give every channel mean 0 and variance 1 over the batch, then a trained spread and mean.
 
-With M = N * H * W pixels in a channel, and every sum over N, H and W, never over one pixel's batch alone:
+For each channel by itself, with every sum over all its M = N * H * W pixels:
 
-    mean = sum(x) / M        var = sum((x - mean)**2) / M
-    xhat = (x - mean) / sqrt(var + eps)
+    mean = sum(x) / M        std = sqrt(sum((x - mean)**2) / M + eps)
+    xhat = (x - mean) / std                     so that sum(xhat) = 0 and, up to eps, sum(xhat**2) = M
     y    = scale * xhat + shift
 
-Backward, the mean and the variance depend on every x, so each x reaches the loss on three ways. Collected:
+That is in training. At inference the answer for an image must not depend on which others share its batch, so running averages
+of the batches' mean and variance stand in.
+
+Backward, one x acts on all of its channel, since mean and std depend on it. For two pixels i and j of a channel,
+
+    dmean/dx[i] = 1 / M      dstd/dx[i] = xhat[i] / M
+    dxhat[j]/dx[i] = ([i = j] - 1 / M - xhat[i] * xhat[j] / M) / std         (its own way, through the mean, through the std)
+
+and the sum over j of ``scale * dy[j] * dxhat[j]/dx[i]`` is
 
     dshift = sum(dy)         dscale = sum(dy * xhat)
-    dx     = scale / sqrt(var + eps) * (dy - dshift / M - xhat * dscale / M)
+    dx     = scale / std * (dy - dshift / M - xhat * dscale / M)
 
 In words: a change of x that shifts or stretches the whole channel is undone by the normalization, so dx has no part
 along the constant (sum(dx) = 0) and none along xhat (sum(dx * xhat) = 0, up to eps).
@@ -69,7 +77,7 @@ class BatchNorm2D(Layer):
         self.state["running_var"] = np.ones(channels, np.float32)
 
     def forward(self, x, training=False):
-        """``y = scale * (x - mean) / sqrt(var + eps) + shift``.  (Ioffe and Szegedy 2015, algorithm 1)"""
+        """``y = scale * (x - mean) / std + shift``.  (Ioffe and Szegedy 2015, algorithm 1)"""
         self.output_shape(x.shape)
         if training:
             mean = x.mean(axis=PIXELS)                                 # (C,)

@@ -1,12 +1,16 @@
 """Convolution, as one matrix product.
 
-Every output pixel is the dot product of a KH x KW x C window of the input with each of F kernels:
+A kernel is a small pattern, KH x KW pixels of C channels. Laid over a window of the image, the products of its numbers with
+the pixels, summed, say how well the window fits. The same F kernels go over every window, so a pattern is found wherever it
+stands, with few weights; the F answers at each place are the channels of the next image, a "feature map":
 
     y[n, i, j, f] = b[f] + sum over p, q, c of  x[n, i*SH + p, j*SW + q, c] * W[p, q, c, f]       (x already padded)
 
 Copy each window into one row of a matrix ("image to columns", im2col), and the sums over p, q, c become one product:
 
     y = im2col(x) @ W + b            (N*OH*OW, KH*KW*C) @ (KH*KW*C, F)
+
+From there on it is a dense layer whose rows are windows (``dense.py``), and so is its backward.
 
 Source: Chellapilla, Puri, Simard, "High performance convolutional neural networks for document processing", 2006.
 What deep learning calls convolution does not flip the kernel: mathematics calls it cross-correlation.
@@ -20,7 +24,7 @@ from .base import Layer, expect_image, pair, two_pairs
 
 
 def windows_along(size, kernel, stride, padding):
-    """How many windows of ``kernel`` pixels fit along ``size`` pixels: ``floor((size + padding - kernel) / stride) + 1``.
+    """How many windows fit along one side: ``floor((before + size + after - kernel) / stride) + 1``, padding = (before, after).
 
     >>> windows_along(227, kernel=3, stride=2, padding=(0, 0))
     113
@@ -47,20 +51,22 @@ def im2col(x, kernel, stride, padding, fill=0):
 
     Examples
     --------
-    >>> x = np.arange(9).reshape(1, 3, 3, 1)
-    >>> im2col(x, kernel=(2, 2), stride=(1, 1), padding=((0, 0), (0, 0))).reshape(4, 4)
-    array([[0, 1, 3, 4],
-           [1, 2, 4, 5],
-           [3, 4, 6, 7],
-           [4, 5, 7, 8]])
+    A 3x3 image of two channels, 0 to 8 and 10 times that; the four 2x2 windows, each pixel's channels side by side:
+
+    >>> x = np.arange(9).reshape(1, 3, 3, 1) * [1, 10]
+    >>> im2col(x, kernel=(2, 2), stride=(1, 1), padding=((0, 0), (0, 0))).reshape(4, 8)
+    array([[ 0,  0,  1, 10,  3, 30,  4, 40],
+           [ 1, 10,  2, 20,  4, 40,  5, 50],
+           [ 3, 30,  4, 40,  6, 60,  7, 70],
+           [ 4, 40,  5, 50,  7, 70,  8, 80]])
     """
     N, H, W, C = x.shape
     (KH, KW), (SH, SW) = kernel, stride
-    OH, OW = (windows_along(*axis) for axis in zip((H, W), kernel, stride, padding))
+    OH, OW = windows_along(H, KH, SH, padding[0]), windows_along(W, KW, SW, padding[1])
     x = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
     cols = np.empty((N, OH, OW, KH, KW, C), x.dtype)
     for p in range(KH):                 # KH * KW big copies: pixel (p, q) of every window at once
-        for q in range(KW):
+        for q in range(KW):             # rows p, p + SH, ...: OH of them; the slice may end beyond the image, its last row not
             cols[:, :, :, p, q] = x[:, p : p + SH * OH : SH, q : q + SW * OW : SW]
     return cols.reshape(N, OH, OW, KH * KW * C)
 
@@ -69,8 +75,8 @@ def col2im(cols, shape, kernel, stride, padding):
     """The adjoint of `im2col`: add every row back where its window was taken from.
 
     ``im2col`` is linear: it copies pixels. Copying a pixel to several places, forward, means adding up what comes back
-    from them, backward. So ``<im2col(x), g> = <x, col2im(g)>`` for all x and g, and the loop is im2col's with the
-    assignment turned around.
+    from them, backward. So ``<im2col(x), g> = <x, col2im(g)>`` for all x and g: written as matrices, one is the other's
+    transpose. The loop is im2col's with the assignment turned around.
 
     Parameters
     ----------
@@ -115,15 +121,17 @@ class Conv2D(Layer):
     padding : int, (height, width) or ((top, bottom), (left, right))
         Zeros around the image.
     seed : int, numpy.random.Generator or None
-        Of the initial weights (He normal); biases start at 0.
+        Of the initial weights (He normal, ``initializers.py``); biases start at 0.
 
     Notes
     -----
-    Parameters ``weight`` (KH, KW, C, F) and ``bias`` (F,). Not supported: dilation, groups.
+    Parameters ``weight`` (KH, KW, C, F) and ``bias`` (F,). Backward needs the columns: kept, they take KH * KW / (SH * SW)
+    times the image's memory, the price of making a convolution one product. Not supported: dilation, groups.
 
     Examples
     --------
-    An edge detector, [-1, 1] along the width, by hand:
+    By hand: [-1, 1] along the width gives the difference of neighbours, an edge detector. In backward, pixel 1 is +1 in
+    window 0 and -1 in window 1, so its dx is 1 - 10 = -9:
 
     >>> layer = Conv2D(1, 1, kernel=(1, 2))
     >>> layer.params["weight"][:] = np.reshape([-1, 1], (1, 2, 1, 1))
@@ -154,17 +162,17 @@ class Conv2D(Layer):
         return (cols @ W + self.params["bias"]).reshape(N, OH, OW, F)
 
     def backward(self, dy):
-        """The product's chain rule: ``dW = cols.T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``."""
+        """Dense's backward on the rows: ``dW = cols.T @ dy``, ``db = dy.sum(axis=0)``; then ``dx = col2im(dy @ W.T)``."""
         x_shape, cols = self.recall()
-        dy = dy.reshape(-1, self.out_channels)              # (N*OH*OW, F)
+        dy_rows = dy.reshape(-1, self.out_channels)         # (N*OH*OW, F)
         W = self.params["weight"].reshape(-1, self.out_channels)
-        self.grads["weight"] = (cols.T @ dy).reshape(self.params["weight"].shape)
-        self.grads["bias"] = dy.sum(axis=0)
-        dcols = dy @ W.T                                    # (N*OH*OW, KH*KW*C)
+        self.grads["weight"] = (cols.T @ dy_rows).reshape(self.params["weight"].shape)
+        self.grads["bias"] = dy_rows.sum(axis=0)
+        dcols = dy_rows @ W.T                               # (N*OH*OW, KH*KW*C)
         return self.image(dcols, x_shape)
 
     def columns(self, x):
-        """`im2col` as a matrix (N*OH*OW, KH*KW*C); for a 1x1 kernel the image itself, row by row, is that matrix."""
+        """`im2col` as a matrix (N*OH*OW, KH*KW*C); where every window is one pixel, the image is that matrix already."""
         if not self.is_pointwise:
             x = im2col(x, self.kernel, self.stride, self.padding)
         return x.reshape(-1, x.shape[-1])
@@ -177,13 +185,14 @@ class Conv2D(Layer):
 
     @property
     def is_pointwise(self):
-        """Whether every window is one pixel, so that there is nothing to copy."""
+        """Whether every window is one pixel and every pixel a window, so that there is nothing to copy."""
         return self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == ((0, 0), (0, 0))
 
     def output_shape(self, shape):
-        """(N, H, W, C) to (N, OH, OW, F), ``OH = floor((H + P - KH) / SH) + 1``; ShapeError where no window fits."""
+        """(N, H, W, C) to (N, OH, OW, F), see `windows_along`; ShapeError where no window fits."""
         N, H, W, C = expect_image(self, shape, self.in_channels)
-        OH, OW = (windows_along(*axis) for axis in zip((H, W), self.kernel, self.stride, self.padding))
+        (KH, KW), (SH, SW), (rows, columns) = self.kernel, self.stride, self.padding
+        OH, OW = windows_along(H, KH, SH, rows), windows_along(W, KW, SW, columns)
         if min(OH, OW) < 1:
             raise ShapeError(f"Conv2D: an image of {H}x{W} pixels, padded by {self.padding}, is smaller than the kernel "
                              f"{self.kernel}; expected a larger image or more padding")

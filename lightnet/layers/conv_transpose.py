@@ -1,15 +1,19 @@
 """Transposed convolution: the convolution's adjoint, used forward.
 
 Take a convolution A without bias that maps an (OH, OW, F) image to a smaller (H, W, C) one. It is linear, so it has an
-adjoint, the "transposed" map that goes from the small image to the large one and satisfies
+adjoint (written as a matrix: its transpose), which goes from the small image to the large one and satisfies
 
     <A(u), x> = <u, A'(x)>      for all u (N, OH, OW, F) and x (N, H, W, C).
+
+C and F are this layer's channels in and out, so A's the other way round: A takes F channels to C, and its weight, which we
+keep as it is, has the shape (KH, KW, F, C).
 
 We know A' already: it is what a convolution's backward does to dy. So each line below is a line of ``conv.py`` with
 forward and backward exchanged:
 
     Conv2D forward    y  = im2col(x) @ W          ConvTranspose2D backward   dx = im2col(dy) @ W
     Conv2D backward   dx = col2im(dy @ W.T)       ConvTranspose2D forward    y  = col2im(x @ W.T) + b
+                      dW = im2col(x).T @ dy                                  dW = im2col(dy).T @ x
 
 Seen from the output: every input pixel stamps its value times the kernel onto the larger image, SH and SW pixels apart,
 and stamps that overlap add up. With stride = kernel they do not overlap.
@@ -77,12 +81,11 @@ class ConvTranspose2D(Layer):
 
     def forward(self, x, training=False):
         """``y = col2im(x @ W.T) + b``: (N, H, W, C) to (N, OH, OW, F).  (Dumoulin and Visin 2016, section 4.1)"""
-        N, H, W, C = x.shape
         y_shape = self.output_shape(x.shape)
         if training:
             self.cache = (x,)
-        cols = x.reshape(-1, C) @ self.matrix.T                       # (N*H*W, KH*KW*F)
-        return self.image(cols.reshape(N, H, W, -1), y_shape) + self.params["bias"]
+        cols = x.reshape(-1, self.in_channels) @ self.matrix.T        # (N*H*W, KH*KW*F)
+        return self.image(cols, x.shape, y_shape) + self.params["bias"]
 
     def backward(self, dy):
         """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``: a convolution's forward, applied to dy."""
@@ -97,9 +100,10 @@ class ConvTranspose2D(Layer):
         cols = im2col(y, self.kernel, self.stride, self.padding)
         return cols.reshape(-1, cols.shape[-1])
 
-    def image(self, cols, shape):
-        """The adjoint of `columns`: stamp the rows (N, H, W, KH*KW*F) onto an image of that shape."""
-        return col2im(cols, shape, self.kernel, self.stride, self.padding)
+    def image(self, cols, x_shape, y_shape):
+        """The adjoint of `columns`: stamp the rows (N*H*W, KH*KW*F) onto the large image."""
+        cols = cols.reshape(*x_shape[:3], -1)                         # (N, H, W, KH*KW*F)
+        return col2im(cols, y_shape, self.kernel, self.stride, self.padding)
 
     @property
     def matrix(self):
@@ -107,7 +111,7 @@ class ConvTranspose2D(Layer):
         return self.params["weight"].reshape(-1, self.in_channels)
 
     def output_shape(self, shape):
-        """(N, H, W, C) to (N, OH, OW, F), ``OH = (H - 1) * SH + KH - P + output_padding``."""
+        """(N, H, W, C) to (N, OH, OW, F), ``OH = (H - 1) * SH + KH - top - bottom + output_padding``."""
         N, H, W, C = expect_image(self, shape, self.in_channels)
         OH, OW = ((size - 1) * stride + kernel - sum(padding) + extra for size, stride, kernel, padding, extra
                   in zip((H, W), self.stride, self.kernel, self.padding, self.output_padding))

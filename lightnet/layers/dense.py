@@ -1,4 +1,13 @@
-"""The dense (fully connected) layer: every output is a weighted sum of every input."""
+"""The dense (fully connected) layer: every output is a weighted sum of every input. Also where products get their gradients.
+
+    y[n, f] = b[f] + sum over c of x[n, c] * W[c, f]            y = x @ W + b        (N, C) @ (C, F)
+
+Backward, ask of every number which outputs it acts on, and sum over those:
+
+    W[c, f] acts on y[n, f] for every n:   dW[c, f] = sum over n of x[n, c] * dy[n, f]      dW = x.T @ dy
+    b[f]    acts on y[n, f] for every n:   db[f]    = sum over n of dy[n, f]                db = dy.sum(axis=0)
+    x[n, c] acts on y[n, f] for every f:   dx[n, c] = sum over f of dy[n, f] * W[c, f]      dx = dy @ W.T
+"""
 
 import numpy as np
 
@@ -15,7 +24,8 @@ class Dense(Layer):
     in_features, out_features : int
         C and F.
     seed : int, numpy.random.Generator or None
-        Of the initial weights (He normal); biases start at 0.
+        Of the initial weights (He normal: random, of such size that signals keep theirs; ``initializers.py``); biases
+        start at 0.
 
     Notes
     -----
@@ -49,7 +59,7 @@ class Dense(Layer):
         return x @ self.params["weight"] + self.params["bias"]
 
     def backward(self, dy):
-        """``dW = x.T @ dy``, ``db = sum over n of dy``, ``dx = dy @ W.T``."""
+        """``dW = x.T @ dy``, ``db = dy.sum(axis=0)``, ``dx = dy @ W.T``."""
         (x,) = self.recall()
         self.grads["weight"] = x.T @ dy
         self.grads["bias"] = dy.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Dropout: in training, switch off random values, so that no unit can rely on one other."""
+"""Dropout: in training, switch off random values, so that what reads them cannot rely on any single one."""
 
 import numpy as np
 

@@ -28,7 +28,7 @@ class Concat(Layer):
     def backward(self, dy):
         """Each input gets its own channels of dy back."""
         channels = self.recall()
-        return tuple(np.split(dy, np.cumsum(channels)[:-1], axis=-1))
+        return tuple(np.split(dy, np.cumsum(channels)[:-1], axis=-1))       # cut where the next input's channels begin
 
     def output_shape(self, *shapes):
         """The inputs' shape, their channels added up."""
@@ -57,7 +57,7 @@ class Add(Layer):
         return sum(xs[1:], start=xs[0])
 
     def backward(self, dy):
-        """``dy/dx = 1`` for each input: every one gets dy, whole."""
+        """``dx1 = dx2 = ... = dy``: y moves as much as any one input does, so each gets dy, whole."""
         (count,) = self.recall()
         return (dy,) * count
 

@@ -4,8 +4,8 @@ A pool looks through the same windows as a convolution (`im2col`) but reduces ea
 largest, or its mean. Global average pooling takes the whole image as one window.
 
 Sizes follow PyTorch. In floor mode windows that overhang the padded image are dropped. In ceil mode they are kept, as
-long as they start inside the image or its top and left padding; for 113 pixels, kernel 3, stride 2, that is one row and
-column less lost: 56 either way here, but 28 rather than 27 at the next pool.
+long as they start inside the image or its top and left padding. With kernel 3 and stride 2, 113 pixels give 56 windows in
+either mode, since none overhangs; 56 pixels give 27 in floor mode, where the last pixel is lost, and 28 in ceil mode.
 """
 
 import numpy as np
@@ -40,7 +40,8 @@ class Pool2D(Layer):
     def output_shape(self, shape):
         """(N, H, W, C) to (N, OH, OW, C); ShapeError where no window fits."""
         N, H, W, C = expect_image(self, shape)
-        OH, OW = (windows_along(*axis) for axis in zip((H, W), self.kernel, self.stride, self.reach(shape)))
+        (KH, KW), (SH, SW), (rows, columns) = self.kernel, self.stride, self.reach(shape)
+        OH, OW = windows_along(H, KH, SH, rows), windows_along(W, KW, SW, columns)
         if min(OH, OW) < 1:
             raise ShapeError(f"{type(self).__name__}: an image of {H}x{W} pixels, padded by {self.padding}, is smaller than "
                              f"the window {self.kernel}; expected a larger image")
@@ -50,8 +51,9 @@ class Pool2D(Layer):
         """The padding, and in ceil mode the overhang of a last window added at the bottom and right."""
         if not self.ceil_mode:
             return self.padding
-        return tuple((before, after + overhang(size, kernel, stride, before, after)) for size, kernel, stride, (before, after)
-                     in zip(shape[1:3], self.kernel, self.stride, self.padding))
+        _, H, W, _ = shape
+        (KH, KW), (SH, SW), ((top, bottom), (left, right)) = self.kernel, self.stride, self.padding
+        return (top, bottom + overhang(H, KH, SH, top, bottom)), (left, right + overhang(W, KW, SW, left, right))
 
     def windows(self, x, fill):
         """All windows of x: (N, OH, OW, KH*KW, C)."""
@@ -71,7 +73,7 @@ def overhang(size, kernel, stride, before, after):
     1
     """
     room = before + size + after - kernel                   # where the last window can start without overhanging
-    missing = -room % stride
+    missing = (-room) % stride                              # pixels short of one more step
     starts_inside = room + missing < before + size
     return missing if starts_inside else 0
 
@@ -90,6 +92,14 @@ class MaxPool2D(Pool2D):
     >>> layer.backward(np.float32([10, 20]).reshape(1, 1, 2, 1))[0, :, :, 0]     # of equal values the first gets it all
     array([[ 0.,  0., 20.,  0.],
            [10.,  0.,  0.,  0.]], dtype=float32)
+
+    Windows that overlap: the 5 wins in both and gets the sum.
+
+    >>> layer = MaxPool2D((1, 3), stride=(1, 2))
+    >>> layer.forward(np.float32([0, 1, 5, 2, 3]).reshape(1, 1, 5, 1), training=True).ravel()
+    array([5., 5.], dtype=float32)
+    >>> layer.backward(np.float32([10, 20]).reshape(1, 1, 2, 1)).ravel()
+    array([ 0.,  0., 30.,  0.,  0.], dtype=float32)
     """
 
     def forward(self, x, training=False):
@@ -101,7 +111,7 @@ class MaxPool2D(Pool2D):
         return np.take_along_axis(windows, winner, axis=3)[:, :, :, 0]
 
     def backward(self, dy):
-        """The winner of each window gets the window's dy, the others 0; a pixel that won in several adds up."""
+        """The winner of each window gets the window's dy, the others 0; a pixel that won in several gets the sum."""
         x_shape, winner = self.recall()
         N, OH, OW, C = dy.shape
         KH, KW = self.kernel
@@ -148,11 +158,14 @@ class AvgPool2D(Pool2D):
         return self.image(np.repeat(share, KH * KW, axis=3), x_shape)
 
     def pixels_that_count(self, x):
-        """How many pixels of each window count: (1, OH, OW, 1), found by pooling an image of ones."""
-        ones = np.pad(np.ones((1, *x.shape[1:3], 1), x.dtype), ((0, 0), *self.padding, (0, 0)),
-                      constant_values=int(self.count_include_pad))
-        beyond = tuple((0, after - padded) for (_, after), (_, padded) in zip(self.reach(x.shape), self.padding))
-        return im2col(ones, self.kernel, self.stride, beyond).sum(axis=3, keepdims=True)
+        """How many pixels of each window count: (1, OH, OW, 1), found by summing the windows of an image of ones.
+
+        Its padding is 1 or 0, as it counts or not; what overhangs in ceil mode is 0, im2col's fill.
+        """
+        ones = np.ones((1, *x.shape[1:3], 1), x.dtype)
+        ones = np.pad(ones, ((0, 0), *self.padding, (0, 0)), constant_values=int(self.count_include_pad))
+        overhangs = tuple((0, reach[1] - padding[1]) for reach, padding in zip(self.reach(x.shape), self.padding))
+        return im2col(ones, self.kernel, self.stride, overhangs).sum(axis=3, keepdims=True)
 
 
 class GlobalAvgPool(Layer):

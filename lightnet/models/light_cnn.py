@@ -1,22 +1,26 @@
 """The paper's network, top to bottom as in its figure 2.
 
 Polsinelli, Cinque, Placidi, "A light CNN for detecting COVID-19 from CT scans of the chest", 2020 (arXiv:2004.12837).
-A SqueezeNet v1.1 trunk with batch norm and ELU in its fire modules; its last, coarse 14x14 map is enlarged four times,
-put beside the fine 56x56 map of fire3 and mixed with it by a 1x1 convolution, before one average and two outputs.
+A SqueezeNet v1.1 trunk (Iandola et al. 2016, arXiv:1602.07360: eight "fire modules" and three pools) with batch norm and ELU
+in its fire modules; its last, coarse 14x14 map is enlarged four times, put beside the fine 56x56 map of fire3 and mixed with it
+by a 1x1 convolution, which the paper calls a weighted sum, before one average and two outputs.
 """
 
 import numpy as np
 
 from ..data.prepare import default_meta
 from ..errors import ArgumentError
-from ..graph import Graph, SizeRule
+from ..graph import Graph
 from ..layers import ELU, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, Dense, GlobalAvgPool, MaxPool2D
+from ..sizes import SizeRule
 
+# conv1 and pool1 leave (s - 1) // 4 pixels of a side s, pool3 and pool5 halve that, rounding down; four times the last is the
+# first again where (s - 1) // 4 divides by 4, so where s is 16k + 1 to 16k + 4.
 SIZES = SizeRule(16, 1, 4, "light_cnn joins fire9, enlarged 4 times, to fire3, so 4 x fire9's side must be fire3's side")
 
 
 def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
-    """The paper's network: 227x227x3 to two logits, 1,272,450 parameters, 467 million MACs.
+    """The paper's network: 227x227x3 to two logits, 1,272,450 parameters, 467 million multiply-accumulates (MACs).
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
     Returns
     -------
     Graph
-        For images of 227x227 pixels; any with sides of 16k + 1 to 16k + 4 fit.
+        For images of 227x227 pixels; any with sides of 16k + 1 to 16k + 4 fit, from 17 on.
 
     Examples
     --------
@@ -57,16 +61,17 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
     x = fire(g, x, "fire2", squeeze=16, expand=64, rng=rng)                        # 56x56x128
     fine = fire(g, x, "fire3", squeeze=16, expand=64, rng=rng)
     x = g.add("pool3", MaxPool2D(3, stride=2, ceil_mode=True), fine)               # 28x28x128
-    x = fire(g, x, "fire4", squeeze=32, expand=128, rng=rng)                        # 28x28x256
+    x = fire(g, x, "fire4", squeeze=32, expand=128, rng=rng)                       # 28x28x256
     x = fire(g, x, "fire5", squeeze=32, expand=128, rng=rng)
     x = g.add("pool5", MaxPool2D(3, stride=2, ceil_mode=True), x)                  # 14x14x256
-    x = fire(g, x, "fire6", squeeze=48, expand=192, rng=rng)                        # 14x14x384
+    x = fire(g, x, "fire6", squeeze=48, expand=192, rng=rng)                       # 14x14x384
     x = fire(g, x, "fire7", squeeze=48, expand=192, rng=rng)
-    x = fire(g, x, "fire8", squeeze=64, expand=256, rng=rng)                        # 14x14x512
+    x = fire(g, x, "fire8", squeeze=64, expand=256, rng=rng)                       # 14x14x512
     x = fire(g, x, "fire9", squeeze=64, expand=256, rng=rng)
-    crop = (upsample_kernel - 4) // 2                                              # output: exactly 4 times the input
-    x = g.add("upsample", ConvTranspose2D(512, upsample_channels, upsample_kernel, stride=4, padding=crop, seed=rng), x)
-    x = g.add("concat", Concat(), x, fine)                                         # 56x56x192
+    crop = (upsample_kernel - 4) // 2                                              # so that the side is exactly 4 times 14
+    up = ConvTranspose2D(512, upsample_channels, upsample_kernel, stride=4, padding=crop, seed=rng)
+    x = g.add("upsample", up, x)                                                   # 56x56x64
+    x = g.add("concat", Concat(), x, fine)                                         # 56x56x192; fire3 has a second reader
     x = g.add("mix", Conv2D(upsample_channels + 128, 128, kernel=1, seed=rng), x)  # 56x56x128, the "weighted sum"
     x = g.add("mix_elu", ELU(), x)
     x = g.add("gap", GlobalAvgPool(), x)                                           # 128
@@ -77,7 +82,7 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
 def fire(g, x, name, squeeze, expand, rng):
     """The paper's fire module: squeeze to few channels, normalize, expand by 1x1 and by 3x3 kernels, join in depth.
 
-    Adds its nodes to ``g`` and returns the name of the last: a value of ``2 * expand`` channels.
+    Adds its nodes to ``g``, an ELU after each step, and returns the name of the last: a value of ``2 * expand`` channels.
     """
     channels = g.shapes()[x][-1]
     s = g.add(f"{name}/squeeze", Conv2D(channels, squeeze, kernel=1, seed=rng), x)

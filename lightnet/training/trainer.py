@@ -10,7 +10,7 @@ from ..data.batches import batches
 from ..errors import TrainingError
 from ..graph import Graph
 from ..losses import softmax, softmax_cross_entropy
-from ..optim import SGD
+from ..optim import SGD, step_decay
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Trainer:
     rng : numpy.random.Generator
         Of the order of the samples.
     schedule : callable
-        From the share of the training that is done, 0 to 1, to the factor on the initial learning rate.
+        From the number of epochs done to the factor on the optimizer's initial learning rate: see `lightnet.optim.step_decay`.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Trainer:
     validation: tuple
     batch_size: int = 32
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    schedule: callable = lambda done: 1.0
+    schedule: callable = step_decay(1.0)
     history: list = field(default_factory=list)
 
     def fit(self, epochs, progress=True):
@@ -64,26 +64,27 @@ class Trainer:
         TrainingError
             Where the loss is no longer a number.
         """
-        initial_lr, images = self.optimizer.lr, len(self.train[0])
-        with tqdm(total=epochs * images, unit=" images", disable=not progress, smoothing=0.05) as bar:
+        initial_lr = self.optimizer.lr
+        with tqdm(total=epochs * len(self.train[0]), unit=" images", disable=not progress, smoothing=0.05) as bar:
             for epoch in range(1, epochs + 1):
                 start = time.perf_counter()
-                loss, accuracy = self.epoch(bar, epoch, epochs, initial_lr)
+                self.optimizer.lr = initial_lr * self.schedule(epoch - 1)
+                loss, accuracy = self.epoch(bar)
                 validation_loss, validation_accuracy = evaluate_loss(self.net, *self.validation, self.batch_size)
                 self.history.append({
                     "epoch": epoch, "lr": self.optimizer.lr, "loss": loss, "accuracy": accuracy,
                     "validation_loss": validation_loss, "validation_accuracy": validation_accuracy,
                     "seconds": time.perf_counter() - start})
-                bar.write(f"epoch {epoch}/{epochs}   loss {loss:.3f}   accuracy {accuracy:.3f}   validation: loss "
-                          f"{validation_loss:.3f}, accuracy {validation_accuracy:.3f}") if progress else None
+                if progress:
+                    bar.write(f"epoch {epoch:2}/{epochs}   loss {loss:.3f}   accuracy {accuracy:.3f}   "
+                              f"validation loss {validation_loss:.3f}   accuracy {validation_accuracy:.3f}")
         self.optimizer.lr = initial_lr
 
-    def epoch(self, bar, epoch, epochs, initial_lr):
+    def epoch(self, bar):
         """Every training image once; returns the mean loss and accuracy."""
         greys, labels = self.train
         loss_sum = right = seen = 0
         for x, y in batches(greys, labels, self.batch_size, self.net.meta, self.rng):
-            self.optimizer.lr = initial_lr * self.schedule((epoch - 1 + seen / len(greys)) / epochs)
             loss, logits = self.step(x, y)
             loss_sum += loss * len(y)
             right += int((logits.argmax(axis=1) == y).sum())

@@ -1,0 +1,16 @@
+"""What all tests share.
+
+``LIGHTNET_WITHOUT_NUMBA=1 python -m pytest`` runs them as if Numba were not installed.
+"""
+
+import os
+import sys
+
+WITHOUT_NUMBA = os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1"
+if WITHOUT_NUMBA:
+    sys.modules["numba"] = None                 # importing it now raises ImportError
+    collect_ignore = ["test_fast.py"]
+
+import lightnet as ln  # noqa: E402 - after Numba is blocked
+
+ln.set_num_threads(1)                           # the tests' arrays are small, and the machine may have other work

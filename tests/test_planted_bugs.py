@@ -1,0 +1,142 @@
+"""Do the tests find bugs? Each one below is planted into lightnet's own code; a named test must then fail.
+
+A bug is a replacement of text in the source of one function. The changed function takes the place of the shipped one (its
+code object is exchanged, so that everybody who imported it runs the changed one), the test runs, and must raise. Without
+the bug the same test passes.
+"""
+
+import ast
+import importlib
+import inspect
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import test_against_pytorch
+import test_checks
+import test_graph
+import test_layers
+import test_light_cnn
+import test_losses_and_optim
+
+
+class Bug(NamedTuple):
+    """What to change in which function, and the test that must notice."""
+
+    name: str
+    where: str          # "module:function" below lightnet
+    right: str
+    wrong: str
+    test: callable
+    arguments: tuple = ()
+
+
+CONTRACT, LOOPS, TORCH = test_layers.test_contract_and_gradients, test_layers.test_against_loops, test_against_pytorch.test_layer
+
+BUGS = [
+    Bug("bias gradient dropped", "layers.conv:Conv2D.backward", "dy_rows.sum(axis=0)", "0 * dy_rows.sum(axis=0)", CONTRACT, ("Conv2D",)),
+    Bug("bias gradient averaged", "layers.conv:Conv2D.backward", "dy_rows.sum(axis=0)", "dy_rows.mean(axis=0)", TORCH, ("conv",)),
+    Bug("bias not added", "layers.conv:Conv2D.forward", 'cols @ W + self.params["bias"]', "cols @ W", LOOPS, ("Conv2D",)),
+    Bug("kernel transposed", "layers.conv:Conv2D.forward", 'self.params["weight"].reshape(-1, F)',
+        'self.params["weight"].swapaxes(0, 1).reshape(-1, F)', LOOPS, ("Conv2D",)),
+    Bug("kernel flipped, as in mathematics", "layers.conv:Conv2D.forward", 'self.params["weight"].reshape(-1, F)',
+        'self.params["weight"][::-1, ::-1].reshape(-1, F)', LOOPS, ("Conv2D",)),
+    Bug("padding off by one", "layers.conv:im2col", "((0, 0), *padding, (0, 0))",
+        "((0, 0), *((b, a) for a, b in padding), (0, 0))", LOOPS, ("Conv2D",)),
+    Bug("stride of the height for the width", "layers.conv:im2col", "q : q + SW * OW : SW", "q : q + SH * OW : SH", LOOPS, ("Conv2D",)),
+    Bug("one window too few", "layers.conv:windows_along", "// stride + 1", "// stride", LOOPS, ("Conv2D",)),
+    Bug("overlapping windows overwrite", "layers.conv:col2im", "+= cols[:, :, :, p, q]", "= cols[:, :, :, p, q]",
+        test_layers.test_col2im_is_the_adjoint_of_im2col),
+    Bug("crop of the wrong side", "layers.conv:col2im", "x[:, top : top + H", "x[:, bottom : bottom + H",
+        test_layers.test_col2im_is_the_adjoint_of_im2col),
+    Bug("transposed convolution's bias gradient dropped", "layers.conv_transpose:ConvTranspose2D.backward",
+        "dy.sum(axis=(0, 1, 2))", "0 * dy.sum(axis=(0, 1, 2))", CONTRACT, ("ConvTranspose2D",)),
+    Bug("output padding ignored", "layers.conv_transpose:ConvTranspose2D.output_shape", "- sum(padding) + extra", "- sum(padding)",
+        LOOPS, ("ConvTranspose2D",)),
+    Bug("batch norm's backward returns zeros", "layers.batch_norm:BatchNorm2D.backward",
+        'return self.params["scale"] / std *', 'return 0 * self.params["scale"] / std *', CONTRACT, ("BatchNorm2D",)),
+    Bug("batch norm forgets the way through the variance", "layers.batch_norm:BatchNorm2D.backward",
+        ' - xhat * (self.grads["scale"] / M)', "", CONTRACT, ("BatchNorm2D",)),
+    Bug("statistics of each pixel", "layers.batch_norm:BatchNorm2D.forward", "x.mean(axis=PIXELS)", "x.mean(axis=0)", TORCH,
+        ("batch_norm",)),
+    Bug("unbiased variance", "layers.batch_norm:BatchNorm2D.forward", "np.square(x - mean).mean(axis=PIXELS)",
+        "np.var(x, axis=PIXELS, ddof=1)", LOOPS, ("BatchNorm2D",)),
+    Bug("running statistics move at inference", "layers.batch_norm:BatchNorm2D.forward", 'self.state["running_mean"], self',
+        'self.track("running_mean", x.mean(axis=PIXELS)) or self.state["running_mean"], self', CONTRACT, ("BatchNorm2D",)),
+    Bug("momentum the other way round", "layers.batch_norm:BatchNorm2D.track",
+        "(1 - self.momentum) * running + self.momentum * batch", "self.momentum * running + (1 - self.momentum) * batch",
+        test_layers.test_batch_norm_statistics_run),
+    Bug("ELU's slope without alpha", "layers.activation:ELU.backward", "y + self.alpha", "y + 1", CONTRACT, ("ELU",)),
+    Bug("ELU in float64", "layers.activation:ELU.forward", "np.maximum(x, 0) +", "np.maximum(x, np.zeros(1)) +", CONTRACT, ("ELU",)),
+    Bug("padding wins a maximum", "layers.pooling:MaxPool2D.forward", "fill=-np.inf", "fill=0", LOOPS, ("MaxPool2D",)),
+    Bug("a tie goes to the last", "layers.pooling:MaxPool2D.forward", "windows.argmax(axis=3, keepdims=True)",
+        "windows.shape[3] - 1 - windows[:, :, :, ::-1].argmax(axis=3, keepdims=True)", test_layers.test_max_pool_gives_a_tie_to_the_first),
+    Bug("ceil mode keeps windows outside the image", "layers.pooling:overhang", "if starts_inside else 0", "", LOOPS, ("MaxPool2D",)),
+    Bug("padding counts in the mean", "layers.pooling:AvgPool2D.pixels_that_count", "int(self.count_include_pad)", "1", LOOPS,
+        ("AvgPool2D",)),
+    Bug("global average forgets the number of pixels", "layers.pooling:GlobalAvgPool.backward", "[:, None, None] / (H * W)", "[:, None, None]", CONTRACT,
+        ("GlobalAvgPool",)),
+    Bug("concat's gradients in the wrong order", "layers.merge:Concat.backward", "axis=-1))", "axis=-1))[::-1]", CONTRACT, ("Concat",)),
+    Bug("dropout without scaling", "layers.dropout:Dropout.forward", " / (1 - self.rate)", "",
+        test_layers.test_dropout_keeps_the_expected_value_and_drops_anew),
+    Bug("a gradient that accumulates", "layers.dense:Dense.backward", 'self.grads["weight"] = x.T @ dy',
+        'self.grads["weight"] = self.grads.get("weight", 0) + x.T @ dy', CONTRACT, ("Dense",)),
+    Bug("upstream gradient written", "layers.dense:Dense.backward", "(x,) = self.recall()", "(x,) = self.recall(); dy *= 1.5", CONTRACT,
+        ("Dense",)),
+    Bug("fan-out overwritten", "graph:Graph.backward", "gradients[name] + dx if name in gradients else dx", "dx",
+        test_graph.test_gradients_of_a_fan_out_add_up),
+    Bug("fan-out added in place", "graph:Graph.backward", "gradients[name] = gradients[name] + dx if name in gradients else dx",
+        "gradients[name] = np.add(gradients[name], dx, out=gradients[name]) if name in gradients else dx",
+        test_graph.test_gradients_of_a_fan_out_add_up),
+    Bug("silent float64", "graph:Graph.admit", "return x.astype(self.dtype, copy=False)", "return x",
+        test_graph.test_float64_input_gives_no_silent_float64),
+    Bug("one layer used twice", "graph:Graph.add", "node.layer is layer", "False", test_graph.test_wrong_wiring_fails_at_once,
+        (lambda g: g.add("c", g.nodes["a"].layer, "b"), "that of node 'a'")),
+    Bug("L2 on biases", "optim:is_weight", '== "weight"', '!= ""', test_losses_and_optim.test_l2_acts_on_weights_and_not_on_biases),
+    Bug("learning rate outside the velocity", "optim:SGD.step", "w += v", "w += v * (self.lr / 0.5)",
+        test_losses_and_optim.test_momentum_carries_on_and_the_rate_is_inside_the_velocity),
+    Bug("momentum forgotten", "optim:SGD.step", "v *= self.momentum", "v *= 0", test_against_pytorch.test_sgd),
+    Bug("loss summed, not averaged", "losses:softmax_cross_entropy", "dlogits /= N", "pass",
+        test_losses_and_optim.test_loss_gradient_is_the_numerical_one),
+    Bug("softmax overflows", "losses:softmax", "np.exp(logits - logits.max(axis=1, keepdims=True))", "np.exp(logits)",
+        test_losses_and_optim.test_loss_of_extreme_logits_is_finite),
+    Bug("a check with a gradient of ones", "checks.gradients:compare_gradients", "rng.standard_normal(y.shape)", "np.ones(y.shape)",
+        test_checks.test_a_fault_is_found_and_named, (test_checks.BrokenNorm,)),
+    Bug("a check that forgives everything", "checks.gradients:closest", "return min(tries)", "return (0.0, *min(tries)[1:])",
+        test_checks.test_a_fault_is_found_and_named, (test_checks.WrongSign,)),
+    Bug("a larger image admitted", "sizes:SizeRule.check", "<= self.last", "<= self.last + 1",
+        test_light_cnn.test_every_side_that_fits_is_admitted_and_no_other),
+]
+
+
+def shipped(where):
+    """The function that ``where`` names."""
+    module, path = where.split(":")
+    found = importlib.import_module(f"lightnet.{module}")
+    for name in path.split("."):
+        found = inspect.getattr_static(found, name)
+    return found
+
+
+def changed_code(function, right, wrong):
+    """The function's code with the text replaced, which must occur exactly once."""
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(right) == 1, f"{right!r} stands {source.count(right)} times in {function.__qualname__}"
+    tree = ast.parse(source.replace(right, wrong))
+    namespace = {}
+    exec(compile(tree, function.__code__.co_filename, "exec"), function.__globals__, namespace)
+    return namespace[function.__name__].__code__
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_bug_is_found(bug, monkeypatch):
+    function = shipped(bug.where)
+    bug.test(*bug.arguments)                                    # the control: without the bug it passes
+    monkeypatch.setattr(function, "__code__", changed_code(function, bug.right, bug.wrong))
+    with pytest.raises((Exception, pytest.fail.Exception)), np.errstate(all="ignore"):     # a failed assertion, or a crash
+        bug.test(*bug.arguments)
+
+
+def test_there_are_at_least_twenty():
+    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 20
