@@ -38,7 +38,7 @@ def parse(arguments):
     parser.add_argument("--epochs", type=int, help="default: 10; 20 on the real slices, as in the paper")
     parser.add_argument("--batch", type=int, default=8, help="images in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=0.005, help="learning rate (default: %(default)s)")
-    parser.add_argument("--decay", type=float, help="factor on the learning rate after every epoch (default: 0.7; 1 on the real slices)")
+    parser.add_argument("--decay", type=float, help="of the learning rate after every epoch (default: 0.7; 1 on real slices)")
     parser.add_argument("--momentum", type=float, default=0.9, help="(default: %(default)s)")
     parser.add_argument("--l2", type=float, default=1e-6, help="(default: %(default)s)")
     parser.add_argument("--size", type=int, default=227, help="pixels a side (default: %(default)s; 131 is three times as fast)")

@@ -153,7 +153,7 @@ class Conv2D(Layer):
         self.params["bias"] = np.zeros(out_channels, np.float32)
 
     def forward(self, x, training=False):
-        """``y = im2col(x) @ W + b``: (N, H, W, C) to (N, OH, OW, F).  (Chellapilla et al. 2006, section 4.1)"""
+        """``y = im2col(x) @ W + b``: (N, H, W, C) to (N, OH, OW, F).  (Chellapilla et al. 2006)"""
         N, OH, OW, F = self.output_shape(x.shape)
         cols = self.columns(x)                              # (N*OH*OW, KH*KW*C)
         W = self.params["weight"].reshape(-1, F)            # (KH*KW*C, F)
