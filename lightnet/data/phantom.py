@@ -15,6 +15,7 @@ What a classifier must not be able to use, and what keeps it from it:
 What is left is what a convolutional network is for, texture and shape; tests/test_phantom.py checks that classifiers
 without them fail. The slices are for learning to run lightnet. They are no patients and have no medical meaning.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
 from ..errors import DatasetError
+from ..files import whole
 from .anatomy import AIR, TISSUE, Body, chest, paint, random_field, vessels
+from .prepare import CLASSES
 
-CLASSES = ("non-COVID", "COVID")
 NOTE = "synthetic slice drawn by lightnet.data.phantom; not a patient"
 
 
@@ -122,9 +124,8 @@ def write(folder, count, seed):
                                    "empty the folder or choose another")
         for i, (path, rng) in enumerate(zip(paths, np.random.default_rng(seed).spawn(count))):
             levels = np.rint(255 * draw(rng, label=i % 2)).astype(np.uint8)
-            partial = path.with_suffix(".partial")
-            Image.fromarray(levels).save(partial, format="PNG", pnginfo=note)
-            partial.replace(path)
+            with whole(path, "wb") as file:
+                Image.fromarray(levels).save(file, format="PNG", pnginfo=note)
     except OSError as error:
         raise DatasetError(f"{folder}: cannot write the slices ({error}); choose a folder that you may write to, "
                            "on a disk with room") from error

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.prepare import CLASSES as CLASS_NAMES
 from ..errors import DatasetError, ShapeError
 
 THRESHOLD = 0.5
-CLASS_NAMES = ("non-COVID", "COVID")
 
 # The metrics in the order of `_statistics`, each with the reason why it can be undefined.
 UNDEFINED_BECAUSE = {

@@ -1,13 +1,11 @@
 """The pictures of a run: learning curves, confusion matrix, ROC curve, right and wrong slices.
 
-Every function writes one PNG file, under a temporary name first, and creates its folder where that is missing. Figures
-are drawn without pyplot, so nothing of a user's own plotting is touched and no display is needed.
+Every function writes one PNG file, whole or not at all, and creates its folder where that is missing. Figures are drawn
+without pyplot, so nothing of a user's own plotting is touched and no display is needed.
 """
 
 import math
-import os
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
@@ -17,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..errors import DatasetError, ShapeError
+from ..files import whole
 from .metrics import CLASS_NAMES, THRESHOLD, checked, roc_curve
 
 # Okabe & Ito's palette, told apart under every common colour blindness. One colour means one thing in all pictures.
@@ -80,10 +79,10 @@ def training_curves(history, path):
 
     Examples
     --------
-    >>> import tempfile
+    >>> import os, tempfile
     >>> epoch = {"epoch": 1, "loss": 0.6, "accuracy": 0.7, "validation_loss": 0.65, "validation_accuracy": 0.62}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     training_curves([epoch], Path(folder) / "curves.png")
+    ...     training_curves([epoch], os.path.join(folder, "curves.png"))
     ...     print(os.listdir(folder))
     ['curves.png']
     """
@@ -217,18 +216,12 @@ def slice_sheet(greys, labels, scores, names, path, title, footer="not for clini
 @contextmanager
 def _figure(path, width, height):
     """Give an empty figure of width x height inches in lightnet's style; write it to `path` when the block ends."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with rc_context(STYLE):
         figure = Figure((width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        try:
-            figure.savefig(temporary, format="png", metadata={"Software": None})  # no version: same picture, same bytes
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path, "wb") as file:
+            figure.savefig(file, format="png", metadata={"Software": None})  # no version: same picture, same bytes
 
 
 def _curves(axes, history, key):
