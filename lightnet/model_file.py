@@ -5,21 +5,16 @@ The file is NumPy's ``.npz``: one array for every parameter (``params/conv1.weig
 """
 
 import json
-import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 
 from . import layers
 from .errors import CheckpointError, LightnetError
-from .files import whole
+from .files import read_arrays, whole
 from .graph import Graph
 from .sizes import SizeRule
 
 FORMAT = 1
-DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError, AttributeError,
-           zipfile.BadZipFile, zlib.error)      # what zipfile, NumPy and json raise on damaged bytes
 
 
 def save(net, path):
@@ -70,34 +65,21 @@ def load(path, layers=()):
     CheckpointError
         Where the file is missing, damaged, or holds what lightnet does not load (such as pickled objects).
     """
-    path = Path(path)
+    arrays = read_arrays(path)
     try:
-        with open(path, "rb") as file:
-            arrays = read_arrays(file)
         net = build(json.loads(str(arrays.pop("graph"))), known_classes(layers))
         fill(named_arrays(net), arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (LightnetError, *DAMAGED) as error:
-        found = "there is no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{path}: not a whole model file ({found}); expected one that lightnet.save wrote") from error
+    except (LightnetError, KeyError, ValueError, TypeError, AttributeError) as error:      # the text is not what save writes
+        raise CheckpointError(f"{path}: no model file ({type(error).__name__}: {error}); expected one that lightnet.save "
+                              "wrote") from error
     return net
 
 
 def named_arrays(net):
     """Every array of the network by its name in the file."""
     return {f"{kind}/{name}": array for kind in ("params", "state") for name, array in getattr(net, kind).items()}
-
-
-def read_arrays(file):
-    """All arrays of an ``.npz``, each byte checked against the file's checksums first."""
-    with zipfile.ZipFile(file) as archive:
-        damaged = archive.testzip()             # NumPy alone would stop reading, unchecked, where a damaged header says so
-    if damaged:
-        raise CheckpointError(f"array {damaged!r} is damaged: its checksum is wrong; copy the file anew")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def known_classes(own):

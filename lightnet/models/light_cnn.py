@@ -11,8 +11,9 @@ import numpy as np
 from ..data.prepare import default_meta
 from ..errors import ArgumentError
 from ..graph import Graph
-from ..layers import ELU, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, Dense, GlobalAvgPool, MaxPool2D
+from ..layers import ELU, Concat, Conv2D, ConvTranspose2D, Dense, GlobalAvgPool, MaxPool2D
 from ..sizes import SizeRule
+from .fire import fire
 
 # conv1 and pool1 leave (s - 1) // 4 pixels of a side s, pool3 and pool5 halve that, rounding down; four times the last is the
 # first again where (s - 1) // 4 divides by 4, so where s is 16k + 1 to 16k + 4.
@@ -77,19 +78,3 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
     x = g.add("gap", GlobalAvgPool(), x)                                           # 128
     g.add("fc", Dense(128, classes, seed=rng), x)
     return g
-
-
-def fire(g, x, name, squeeze, expand, rng):
-    """The paper's fire module: squeeze to few channels, normalize, expand by 1x1 and by 3x3 kernels, join in depth.
-
-    Adds its nodes to ``g``, an ELU after each step, and returns the name of the last: a value of ``2 * expand`` channels.
-    """
-    channels = g.shapes()[x][-1]
-    s = g.add(f"{name}/squeeze", Conv2D(channels, squeeze, kernel=1, seed=rng), x)
-    s = g.add(f"{name}/squeeze_bn", BatchNorm2D(squeeze), s)
-    s = g.add(f"{name}/squeeze_elu", ELU(), s)
-    a = g.add(f"{name}/expand1x1", Conv2D(squeeze, expand, kernel=1, seed=rng), s)
-    a = g.add(f"{name}/expand1x1_elu", ELU(), a)
-    b = g.add(f"{name}/expand3x3", Conv2D(squeeze, expand, kernel=3, padding=1, seed=rng), s)
-    b = g.add(f"{name}/expand3x3_elu", ELU(), b)
-    return g.add(f"{name}/concat", Concat(), a, b)

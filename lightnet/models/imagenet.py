@@ -1,0 +1,64 @@
+"""ImageNet weights of SqueezeNet v1.1 for whatever layers have their names and shapes: where transfer learning starts."""
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..files import read_arrays
+from .squeezenet import squeezenet
+
+# How the network that the weights are from was fed: RGB in 0..1, minus the mean, over the deviation, channel by channel.
+SCALING = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
+
+
+def load_imagenet(net, path):
+    """Copy ImageNet weights into a network's layers of the same name and shape, and its input scaling into ``net.meta``.
+
+    Parameters
+    ----------
+    net : Graph
+        A SqueezeNet of any form, or light_cnn, whose trunk has the same shapes; changed in place.
+    path : str or Path
+        ``.npz`` of the ONNX model zoo's SqueezeNet v1.1: arrays weight0..25 (OIHW) and bias0..25, in the order conv1, then
+        squeeze, expand1x1, expand3x3 of fire2 to fire9, then conv10.
+
+    Returns
+    -------
+    list of str
+        The parameters that were loaded; all others are as they were.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is missing, damaged, or not that network's, or where no layer of ``net`` has its names and shapes.
+
+    Notes
+    -----
+    light_cnn and custom fires put batch norm and ELU where these weights expect neither: there they are a start, not a
+    trained trunk. conv10 fits only with 1000 classes.
+    """
+    params, loaded = net.params, []
+    for name, array in renamed(read_arrays(path), path).items():
+        if name in params and params[name].shape == array.shape:
+            params[name][...] = array
+            loaded.append(name)
+    if not loaded:
+        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters; "
+                              "expected light_cnn or a SqueezeNet")
+    net.meta.update(SCALING)
+    return loaded
+
+
+def renamed(arrays, path):
+    """The file's arrays by lightnet's names, in lightnet's layout."""
+    reference = squeezenet(seed=0)
+    convolutions = [name.removesuffix(".weight") for name in reference.params if name.endswith(".weight")]
+    found = {}
+    for i, name in enumerate(convolutions):
+        for kind, axes in (("weight", (2, 3, 1, 0)), ("bias", (0,))):           # OIHW to (KH, KW, C, F)
+            wanted = reference.params[f"{name}.{kind}"].shape
+            array = arrays.get(f"{kind}{i}", np.empty(0))
+            if array.ndim != len(axes) or array.transpose(axes).shape != wanted:
+                raise CheckpointError(f"{path}: array {kind}{i} has shape {array.shape}, expected that of SqueezeNet v1.1's "
+                                      f"{name}, {wanted} in lightnet's order")
+            found[f"{name}.{kind}"] = array.transpose(axes)
+    return found
