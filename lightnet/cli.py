@@ -1,35 +1,202 @@
-"""The ``lightnet`` command."""
+"""The ``lightnet`` command: train, evaluate, predict, summary, check.
+
+Exit status: 0 done; 1 some inputs failed, the others were done, each failure is named on stderr; 2 wrong usage, or an error that
+stopped the command; 130 stopped by Ctrl-C.
+"""
 
 import argparse
+import csv
 import importlib.util
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 import lightnet as ln
 
+from .data.images import list_images
+from .files import whole
+
 
 def main(arguments=None):
-    """Run a command; returns the exit status: 0 done, 1 some inputs failed, 2 wrong usage or an error."""
-    parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
-    commands = parser.add_subparsers(title="commands", required=True)
-    check = commands.add_parser("check", help="check a layer of your own: gradients and the whole contract",
-                                description="Runs lightnet.check_layer on what a function in your file returns.")
-    check.add_argument("target", metavar="FILE.py:FUNCTION", help="the function takes nothing and returns (layer, input shape), "
-                       "N included: (2, 8, 8, 3); or (layer, [shape, shape, ...]) for a layer of several inputs")
-    check.set_defaults(run=lambda options: check_file(options.target))
-    options = parser.parse_args(arguments)
+    """Run a command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
     except ln.LightnetError as error:
         print(f"lightnet: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
-def check_file(target):
-    """``lightnet check my_layer.py:make``."""
-    file, _, function = target.rpartition(":")
-    make = function_in(file, function)
-    layer, *shapes = make()
+def build_parser():
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (add_train, add_evaluate, add_predict, add_summary, add_check):
+        add(commands)
+    return parser
+
+
+def command(commands, name, run, text, examples):
+    """A parser for one command, whose help ends with examples."""
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog="examples:\n" + examples,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_train(commands):
+    """``lightnet train``."""
+    parser = command(commands, "train", train, "train a network, test it, and leave a folder of results under runs/", """\
+  lightnet train                                    synthetic slices, light_cnn, a few minutes
+  lightnet train --quick                            a smoke run, in seconds
+  lightnet train --data DIR --arrangement 1         real slices; DIR holds COVID-CT as its repository does
+  lightnet train --arrangement 2 --model squeezenet --bypass simple --imagenet squeezenet1_1_imagenet.npz
+  lightnet train --resume runs/synthetic            go on after Ctrl-C, or a crash, from the last whole epoch""")
+    add = parser.add_argument
+    add("--resume", metavar="FOLDER", help="go on with this run; of the other options only --epochs counts")
+    add("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
+    add("--arrangement", choices=["1", "2", "official"], help="real slices, split like the paper's Table 1 or 2, or as published")
+    add("--model", choices=["light_cnn", "squeezenet"], default="light_cnn", help="default: %(default)s")
+    add("--bypass", choices=["none", "simple", "complex"], default="none", help="of a SqueezeNet")
+    add("--fire", choices=["classic", "custom"], default="classic", help="of a SqueezeNet")
+    add("--no-head-relu", dest="head_relu", action="store_false", help="leave out a SqueezeNet's last ReLU")
+    add("--imagenet", metavar="FILE", help="start from SqueezeNet's ImageNet weights, wherever they fit")
+    add("--epochs", type=positive, help="default: 10; on real slices 20, as in the paper")
+    add("--batch", type=positive, help="images in a batch (default: 8; on real slices 32)")
+    add("--lr", type=float, help="learning rate (default: 0.005; on real slices the paper's 0.007132)")
+    add("--momentum", type=float, help="default: 0.9; on real slices the paper's 0.87589")
+    add("--l2", type=float, help="default: 1e-6; on real slices the paper's 0.9532e-6")
+    add("--decay", type=float, help="factor on the learning rate (default: 0.7; on real slices 1)")
+    add("--decay-every", type=positive, help="after so many epochs (default: 1)")
+    add("--augment", action=argparse.BooleanOptionalAction, help="four times the training slices (default: on real slices)")
+    add("--size", type=positive, default=227, help="pixels a side (default: %(default)s; 131 is three times as fast)")
+    add("--seed", type=int, default=0, help="of the weights, the order of the slices, the augmentation")
+    add("--split-seed", type=int, default=0, help="of the synthetic slices, or of the arrangement")
+    add("--name", help="of the folder under runs/")
+    add("--quick", action="store_true", help="few slices, few pixels, one epoch")
+
+
+def train(options):
+    """Run a training job, or go on with one."""
+    from .training import job
+    if options.resume:
+        folder = job.go_on(options.resume, options.epochs)
+    else:
+        settings = {name: value for name, value in vars(options).items() if name not in ("run", "resume", "name")}
+        folder = job.start(job.Job(**settings), options.name)
+    print(f"""
+Everything is in {folder}/: model.npz, history.csv, metrics.json, and to look at: training_curves.png, confusion_matrix.png,
+roc.png, calibration.png, slices.png (what it got right and wrong).
+Next: lightnet predict YOUR_IMAGES --model {folder}/model.npz; README.md says in which order to read the code.
+Not for clinical use.""")
+    return 0
+
+
+def add_evaluate(commands):
+    """``lightnet evaluate``."""
+    parser = command(commands, "evaluate", evaluate, "test a saved network: metrics with intervals, and pictures", """\
+  lightnet evaluate FOLDER --model runs/synthetic/model.npz          FOLDER has subfolders COVID and non-COVID
+  lightnet evaluate --data DIR --arrangement 1 --split test1 --model runs/arrangement-1/model.npz""")
+    parser.add_argument("folder", nargs="?", help="a folder with the subfolders COVID and non-COVID")
+    parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
+    parser.add_argument("--arrangement", choices=["1", "2", "official"], help="take the slices from this arrangement")
+    parser.add_argument("--split", choices=["train", "validation", "test1", "test2"], default="test1",
+                        help="default: %(default)s")
+    parser.add_argument("--split-seed", type=int, default=0, help="of the arrangement (default: %(default)s)")
+    parser.add_argument("--model", required=True, help="model.npz of a run")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model)")
+
+
+def evaluate(options):
+    """Score a set of slices; the results and a line in the log of test evaluations go to a folder."""
+    from .data import covid_ct
+    from .data.folder import read_folder
+    from .data.slices import load
+    from .training.run import Scored, write_scores
+    from .training.trainer import p_covid, predict_logits
+    if bool(options.folder) == bool(options.arrangement):
+        raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
+    net = ln.load(options.model)
+    if options.folder:
+        name, slices = "test", read_folder(options.folder)
+    else:
+        which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
+        name, splits = options.split, covid_ct.arrangement(options.data, which, options.split_seed).splits
+        if name not in splits:
+            raise ln.DatasetError(f"arrangement {which} has no split {name!r}; it has {', '.join(splits)}")
+        slices = splits[name]
+    greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
+    scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
+    out = Path(options.out) if options.out else Path(options.model).parent / "evaluation"
+    print(write_scores(out, Path(options.model), [scored])[name])
+    print(f"\nEverything is in {out}. Not for clinical use.")
+    return 0
+
+
+def add_predict(commands):
+    """``lightnet predict``."""
+    parser = command(commands, "predict", predict, "classify image files, as CSV: file, label, p_covid", """\
+  lightnet predict slice.png --model runs/synthetic/model.npz
+  lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv""")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
+    parser.add_argument("--model", required=True, help="model.npz of a run")
+    parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
+
+
+def predict(options):
+    """Classify files; a file that cannot be read is named on stderr, and the others are done."""
+    from .evaluation.predict import predict_files
+    net, files = ln.load(options.model), list_images(options.paths)
+    if not files:
+        raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
+    failed = 0
+    with whole(options.csv, newline="") if options.csv else nullcontext(sys.stdout) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["file", "label", "p_covid"])
+        for found in tqdm(predict_files(net, files), total=len(files), unit=" images", disable=None):
+            if found.error:
+                failed += 1
+                tqdm.write(f"lightnet: {found.error}", file=sys.stderr)
+            else:
+                writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
+    if failed:
+        print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def add_summary(commands):
+    """``lightnet summary``."""
+    parser = command(commands, "summary", summary, "list a network's nodes, shapes, parameters and MACs", """\
+  lightnet summary light_cnn
+  lightnet summary squeezenet
+  lightnet summary runs/synthetic/model.npz""")
+    parser.add_argument("model", help="light_cnn, squeezenet, or a model file")
+
+
+def summary(options):
+    """Print a network's table."""
+    made = {"light_cnn": ln.models.light_cnn, "squeezenet": ln.models.squeezenet}.get(options.model)
+    print((made() if made else ln.load(options.model)).summary())
+    return 0
+
+
+def add_check(commands):
+    """``lightnet check``."""
+    parser = command(commands, "check", check, "check a layer of your own: its gradients, and all that a Graph relies on", """\
+  lightnet check my_layer.py:make""")
+    parser.add_argument("target", metavar="FILE.py:FUNCTION", help="the function takes nothing and returns (layer, input shape), "
+                        "N included: (2, 8, 8, 3); or (layer, [shape, shape, ...]) for a layer of several inputs")
+
+
+def check(options):
+    """Run `lightnet.check_layer` on what a function in a file returns."""
+    file, _, function = options.target.rpartition(":")
+    layer, *shapes = function_in(file, function)()
     if len(shapes) == 1 and shapes[0] and not isinstance(shapes[0][0], int):
         shapes = shapes[0]                      # (layer, [shape, shape]) rather than (layer, shape)
     report = ln.check_layer(layer, *shapes)
@@ -48,3 +215,10 @@ def function_in(file, name):
         functions = [found for found, value in vars(module).items() if callable(value) and not found.startswith("_")]
         raise ln.ArgumentError(f"{file} has no function {name!r}; it has: {', '.join(functions) or 'none'}")
     return getattr(module, name)
+
+
+def positive(text):
+    """A command line's integer of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of at least 1")
+    return int(text)

@@ -39,12 +39,8 @@ def save(net, path):
     >>> bool((load(path).params["fc.weight"] == net.params["fc.weight"]).all())
     True
     """
-    text = json.dumps({"format": FORMAT, "input_shape": net.input_shape, "sizes": net.sizes, "meta": net.meta,
-                       "precision": net.dtype.name,
-                       "nodes": [[node.name, type(node.layer).__name__, node.layer.config, node.inputs]
-                                 for node in net.nodes.values()]})
     with whole(path, "wb") as file:
-        np.savez(file, graph=np.array(text), **named_arrays(net))
+        np.savez(file, graph=np.array(json.dumps(describe(net))), **named_arrays(net))
 
 
 def load(path, layers=()):
@@ -75,6 +71,12 @@ def load(path, layers=()):
         raise CheckpointError(f"{path}: no model file ({type(error).__name__}: {error}); expected one that lightnet.save "
                               "wrote") from error
     return net
+
+
+def describe(net):
+    """All of a network but its arrays, as JSON takes it."""
+    return {"format": FORMAT, "input_shape": net.input_shape, "sizes": net.sizes, "meta": net.meta, "precision": net.dtype.name,
+            "nodes": [[node.name, type(node.layer).__name__, node.layer.config, node.inputs] for node in net.nodes.values()]}
 
 
 def named_arrays(net):

@@ -12,11 +12,16 @@ import lightnet as ln
 
 @pytest.fixture
 def saved(tmp_path):
+    return save_in(tmp_path)
+
+
+def save_in(folder):
+    """(network, file)"""
     net = small_net()
     net.meta["note"] = "kept"
     net.forward(np.random.default_rng(0).standard_normal((2, 6, 6, 2)), training=True)     # moves the running statistics
-    ln.save(net, tmp_path / "net.npz")
-    return net, tmp_path / "net.npz"
+    ln.save(net, folder / "net.npz")
+    return net, folder / "net.npz"
 
 
 def test_everything_comes_back(saved):

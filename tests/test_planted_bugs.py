@@ -14,11 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import test_against_pytorch
+import test_augment
 import test_checks
 import test_graph
 import test_layers
 import test_light_cnn
 import test_losses_and_optim
+import test_metrics
+import test_model_file
+import test_resume
 
 
 class Bug(NamedTuple):
@@ -31,6 +35,8 @@ class Bug(NamedTuple):
     test: callable
     arguments: tuple = ()
 
+
+FOLDER, SAVED = "an empty folder", "a saved network in a folder"        # what some tests are given
 
 CONTRACT, LOOPS, TORCH = test_layers.test_contract_and_gradients, test_layers.test_against_loops, test_against_pytorch.test_layer
 
@@ -157,6 +163,39 @@ BUGS = [
     Bug("a check that forgives everything", "checks.gradients:closest",
         "return min(tries)", "return (0.0, *min(tries)[1:])",
         test_checks.test_a_fault_is_found_and_named, (test_checks.WrongSign,)),
+    Bug("angles in radians", "data.augment:draws",
+        "rng.uniform(*DEGREES)", "np.deg2rad(rng.uniform(*DEGREES))",
+        test_augment.test_angles_and_factors_are_uniform_and_independent),
+    Bug("a scaled copy of another slice", "data.augment:augment",
+        "scale(greys[i], factor)", "scale(greys[i - 1], factor)",
+        test_augment.test_labels_follow_their_slices),
+    Bug("labels repeated one by one", "data.augment:augment",
+        "np.tile(labels, 4)", "np.repeat(labels, 4)",
+        test_augment.test_labels_follow_their_slices),
+    Bug("AUC over too few pairs", "evaluation.metrics:_statistics",
+        "covid * other]", "covid * covid]",
+        test_metrics.test_scikit_learn_agrees, (0,)),
+    Bug("ties in AUC count whole", "evaluation.metrics:_statistics",
+        "(below[:, start] + below[:, end])", "(below[:, end] + below[:, end])",
+        test_metrics.test_auc_of_one_pair, ([0.5, 0.5], 0.5)),
+    Bug("images resampled instead of patients", "evaluation.metrics:_bootstrap",
+        "times[:, group_of]", "rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=len(rows)) + 0.0",
+        test_metrics.test_copies_within_a_group_add_no_knowledge),
+    Bug("resume leaves the order of samples", "training.checkpoint:resume",
+        "rng.bit_generator.state = states[name]", "pass",
+        test_resume.test_resumed_equals_uninterrupted, (FOLDER,)),
+    Bug("resume forgets the velocity", "training.checkpoint:arrays_of",
+        '{f"velocity/{name}": v for name, v in trainer.optimizer.velocity.items()}', "{}",
+        test_resume.test_resumed_equals_uninterrupted, (FOLDER,)),
+    Bug("resume forgets running statistics", "model_file:named_arrays",
+        '("params", "state")', '("params",)',
+        test_resume.test_resumed_equals_uninterrupted, (FOLDER,)),
+    Bug("resume begins at the first epoch", "training.checkpoint:resume",
+        "trainer.history[:] = history", "pass",
+        test_resume.test_resumed_equals_uninterrupted, (FOLDER,)),
+    Bug("a damaged file loads", "files:read_arrays",
+        "damaged = archive.testzip()", "damaged = None",
+        test_model_file.test_a_header_that_promises_less_is_noticed, (SAVED,)),
     Bug("a larger image admitted", "sizes:SizeRule.check",
         "<= self.last", "<= self.last + 1",
         test_light_cnn.test_every_side_that_fits_is_admitted_and_no_other),
@@ -183,12 +222,18 @@ def changed_code(function, right, wrong):
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_bug_is_found(bug, monkeypatch):
+def test_bug_is_found(bug, monkeypatch, tmp_path):
+    def run_test(name):
+        """The shipped test, in a folder of its own where it needs one."""
+        (tmp_path / name).mkdir()
+        fixtures = {FOLDER: lambda folder: folder, SAVED: test_model_file.save_in}
+        bug.test(*(fixtures[value](tmp_path / name) if value in (FOLDER, SAVED) else value for value in bug.arguments))
+
     function = shipped(bug.where)
-    bug.test(*bug.arguments)                                    # the control: without the bug it passes
+    run_test("control")                                         # without the bug it passes
     monkeypatch.setattr(function, "__code__", changed_code(function, bug.right, bug.wrong))
     with pytest.raises((Exception, pytest.fail.Exception)), np.errstate(all="ignore"):     # a failed assertion, or a crash
-        bug.test(*bug.arguments)
+        run_test("planted")
 
 
 def test_there_are_at_least_twenty():

@@ -167,6 +167,46 @@ def roc(labels, scores, metrics, path):
         figure.supxlabel(_interval_note(metrics), fontsize=9)
 
 
+def calibration(labels, scores, path, bins=10):
+    """Draw how often slices given a probability of COVID are COVID: on the diagonal, p means what it says.
+
+    Parameters
+    ----------
+    labels : (N,) array of 0 and 1
+    scores : (N,) array in 0..1
+        p_covid.
+    path : str or path
+        The PNG file to write.
+    bins : int
+        Equal steps of p; the number of slices stands beside each point, empty steps are left out.
+
+    Raises
+    ------
+    DatasetError, ShapeError
+        As `metrics.evaluate`.
+
+    References
+    ----------
+    DeGroot & Fienberg 1983, "The comparison and evaluation of forecasters" (reliability diagram).
+    """
+    labels, scores = checked(labels, scores)
+    step = np.minimum((scores * bins).astype(int), bins - 1)
+    used = np.unique(step)
+    said, seen = (np.array([values[step == k].mean() for k in used]) for values in (scores, labels))
+    with _figure(path, 5.2, 5.2) as figure:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=FAINT, label="p means what it says", **DASHED)
+        axes.plot(said, seen, color=VALIDATION, marker="o", clip_on=False, label="this network")
+        for x, y, k in zip(said, seen, used):
+            above = y < 0.93
+            axes.annotate(str(np.count_nonzero(step == k)), (x, y), (0, 8 if above else -8), textcoords="offset points",
+                          ha="center", va="bottom" if above else "top", fontsize=8, color=FAINT)
+        axes.set(title="Calibration", xlabel="p, probability of COVID that the network gives", ylabel="share that is COVID",
+                 xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.02, 0.93))
+        figure.supxlabel(f"{len(labels)} images; beside each point how many", fontsize=9)
+
+
 def slice_sheet(greys, labels, scores, names, path, title, footer="not for clinical use", columns=6):
     """Draw right and wrong slices: both classes recognized, COVID missed, false alarms; the most confident first.
 

@@ -1,8 +1,10 @@
 """A run's folder: what a training leaves behind, in files that a person or a program reads."""
 
 import csv
+import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ class Scored:
     greys : ndarray (M, S, S)
     labels, scores : ndarray (M,)
         Right classes, and p_covid.
+    footer : str
+        Written under the sheet of slices: what they are.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Scored:
     greys: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    footer: str = "Not for clinical use"
 
     def metrics(self):
         """Its metrics, with intervals over patients where those are known."""
@@ -51,7 +56,7 @@ def free_folder(parent, name):
     return next(Path(parent) / candidate for candidate in candidates if not (Path(parent) / candidate).exists())
 
 
-def write_run(folder, net, history, sets, footer):
+def write_run(folder, net, history, sets):
     """Write model, history, metrics and pictures to a run's folder.
 
     Parameters
@@ -62,10 +67,7 @@ def write_run(folder, net, history, sets, footer):
     history : list of dict
         ``Trainer.history``: ``history.csv`` and ``training_curves.png``.
     sets : list of Scored
-        The test set first. Each goes into ``metrics.json`` under its name; those called test... also get
-        ``confusion_matrix.png``, ``roc.png`` and ``slices.png`` (the second one ``..._test2.png``).
-    footer : str
-        Written under the sheet of slices: what they are.
+        See `write_scores`.
 
     Returns
     -------
@@ -80,22 +82,52 @@ def write_run(folder, net, history, sets, footer):
     save(net, folder / "model.npz")
     write_history(folder / "history.csv", history)
     plots.training_curves(history, folder / "training_curves.png")
+    return write_scores(folder, folder / "model.npz", sets)
+
+
+def write_scores(folder, model, sets):
+    """Write what a network said of some sets of slices to a folder.
+
+    ``metrics.json`` has each under its name. Those called test... also get ``confusion_matrix.png``, ``roc.png``,
+    ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv``: who looks
+    at a test set more than once should be seen to.
+
+    Parameters
+    ----------
+    folder : Path
+    model : Path
+        The network's file, of which the log keeps the SHA-256.
+    sets : list of Scored
+    """
     found = {one.name: one.metrics() for one in sets}
     with whole(folder / "metrics.json") as file:
         json.dump({name: result.to_dict() for name, result in found.items()}, file, indent=2)
     for one in sets:
         if one.name.startswith("test"):
-            draw(folder, one, found[one.name], footer)
+            log(folder / "test_evaluations.csv", one, found[one.name], model)
+            draw(folder, one, found[one.name])
     return found
 
 
-def draw(folder, scored, result, footer):
+def log(path, scored, result, model):
+    """Append a line about the evaluation of a test set."""
+    is_new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if is_new:
+            writer.writerow(["time", "set", "n", "accuracy", "auc", "model_sha256"])
+        writer.writerow([datetime.now().isoformat(timespec="seconds"), scored.name, result.n, f"{result.accuracy.value:.4f}",
+                         f"{result.auc.value:.4f}", hashlib.sha256(model.read_bytes()).hexdigest()])
+
+
+def draw(folder, scored, result):
     """The pictures of one test set."""
     ending = scored.name.removeprefix("test") and f"_{scored.name}"
     plots.confusion_matrix(result, folder / f"confusion_matrix{ending}.png")
     plots.roc(scored.labels, scored.scores, result, folder / f"roc{ending}.png")
+    plots.calibration(scored.labels, scored.scores, folder / f"calibration{ending}.png")
     plots.slice_sheet(scored.greys, scored.labels, scored.scores, [one.name for one in scored.slices],
-                      folder / f"slices{ending}.png", f"Right and wrong: {scored.name}", footer)
+                      folder / f"slices{ending}.png", f"Right and wrong: {scored.name}", scored.footer)
 
 
 def write_history(path, history):

@@ -1,6 +1,7 @@
 """The training loop: an epoch is every training image once, in batches; after it the validation set is looked at."""
 
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,19 +57,30 @@ class Trainer:
     schedule: callable = step_decay(1.0)
     history: list = field(default_factory=list)
 
-    def fit(self, epochs, progress=True):
-        """Train for so many epochs, with a progress bar and a line for each.
+    def __post_init__(self):
+        self.initial_lr = self.optimizer.lr
+
+    def fit(self, epochs, progress=True, after_epoch=None):
+        """Train until ``history`` has so many epochs, with a progress bar and a line for each.
+
+        Parameters
+        ----------
+        epochs : int
+            In all, those of an earlier ``fit`` or of a checkpoint among them.
+        progress : bool
+        after_epoch : callable, optional
+            ``after_epoch(trainer)``, such as the writing of a checkpoint.
 
         Raises
         ------
         TrainingError
             Where the loss is no longer a number.
         """
-        initial_lr = self.optimizer.lr
-        with tqdm(total=epochs * len(self.train[0]), unit=" images", disable=not progress, smoothing=0.05) as bar:
-            for epoch in range(1, epochs + 1):
+        done, images = len(self.history), len(self.train[0])
+        with tqdm(total=epochs * images, initial=done * images, unit=" images", disable=not progress, smoothing=0.05) as bar:
+            for epoch in range(done + 1, epochs + 1):
                 start = time.perf_counter()
-                self.optimizer.lr = initial_lr * self.schedule(epoch - 1)
+                self.optimizer.lr = self.initial_lr * self.schedule(epoch - 1)
                 loss, accuracy = self.epoch(bar)
                 validation_loss, validation_accuracy = evaluate_loss(self.net, *self.validation, self.batch_size)
                 self.history.append({
@@ -78,7 +90,17 @@ class Trainer:
                 if progress:
                     bar.write(f"epoch {epoch:2}/{epochs}   loss {loss:.3f}   accuracy {accuracy:.3f}   "
                               f"validation loss {validation_loss:.3f}   accuracy {validation_accuracy:.3f}")
-        self.optimizer.lr = initial_lr
+                self.warn_at_chance()
+                if after_epoch:
+                    after_epoch(self)
+
+    def warn_at_chance(self):
+        """Say so where the loss was at ln 2 for two epochs: the network gives every image the same answer."""
+        chance = np.log(2)
+        if len(self.history) >= 2 and all(abs(row["loss"] - chance) < 1e-3 for row in self.history[-2:]):
+            warnings.warn("the loss stays at ln 2 = 0.693, chance: the network gives every image the same answer. Try a smaller "
+                          "learning rate, or another seed; a SqueezeNet whose last ReLU lets nothing through needs "
+                          "head_relu=False", stacklevel=3)
 
     def epoch(self, bar):
         """Every training image once; returns the mean loss and accuracy."""

@@ -1,0 +1,86 @@
+"""A training's checkpoint: all that decides how it goes on, so that a resumed training gives the same bits as one in one go.
+
+That is the network's parameters and running statistics, the optimizer's velocities, the state of every random generator (of
+the order of samples, and of each Dropout), and the history. It is written whole after every epoch, in the ``.npz`` format of
+``model_file.py``, next to a fingerprint of what it belongs to: the network, the settings, the data.
+"""
+
+import json
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..files import read_arrays, whole
+from ..model_file import describe, named_arrays
+
+
+def save_checkpoint(path, trainer, fingerprint):
+    """Write a trainer's state to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+    trainer : Trainer
+    fingerprint : dict
+        Settings and data, as JSON: `resume` refuses a checkpoint of others.
+
+    Raises
+    ------
+    FileError
+        Where the file cannot be written.
+    """
+    text = json.dumps({"network": describe(trainer.net)["nodes"], "fingerprint": fingerprint, "history": trainer.history,
+                       "generators": {name: rng.bit_generator.state for name, rng in generators(trainer).items()}})
+    with whole(path, "wb") as file:
+        np.savez(file, training=np.array(text), **arrays_of(trainer))
+
+
+def resume(path, trainer, fingerprint):
+    """Put a trainer of the same network, settings and data into the state of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is missing, damaged, of another network, or of a training with other settings or data.
+    """
+    found = read_arrays(path)
+    try:
+        kept = json.loads(str(found.pop("training")))
+        network, history, states = kept["network"], kept["history"], kept["generators"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: no checkpoint ({type(error).__name__}: {error}); expected one that lightnet "
+                              "wrote") from error
+    wanted = arrays_of(trainer)
+    if network != as_json(describe(trainer.net)["nodes"]) or shapes(found) != shapes(wanted):
+        raise CheckpointError(f"{path}: of another network, of {len(network)} nodes; expected one like this, of "
+                              f"{len(trainer.net.nodes)}")
+    for key, value in as_json(fingerprint).items():
+        if kept["fingerprint"].get(key) != value:
+            raise CheckpointError(f"{path}: of another training, whose {key} is {kept['fingerprint'].get(key)!r}; expected "
+                                  f"{value!r}. Go on with the same, or start anew")
+    for name, array in wanted.items():
+        array[...] = found[name]
+    for name, rng in generators(trainer).items():
+        rng.bit_generator.state = states[name]
+    trainer.history[:] = history
+
+
+def as_json(value):
+    """The value as it comes back from a JSON file: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
+def shapes(arrays):
+    """The shape of each array."""
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def arrays_of(trainer):
+    """Every array that training changes: the live ones, by name."""
+    return {**named_arrays(trainer.net), **{f"velocity/{name}": v for name, v in trainer.optimizer.velocity.items()}}
+
+
+def generators(trainer):
+    """Every random generator that training draws from, by name."""
+    layers = {node.name: node.layer.rng for node in trainer.net.nodes.values() if hasattr(node.layer, "rng")}
+    return {"order of samples": trainer.rng, **layers}

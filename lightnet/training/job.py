@@ -1,0 +1,214 @@
+"""A whole training job: data, network, training, test, and a folder that holds all of it. ``lightnet train`` runs one.
+
+The job's settings and a checkpoint are in its folder from the first epoch on, so that a job that was stopped, or killed, goes
+on from there and ends with the same bits.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import models
+from ..data import augment, covid_ct, phantom
+from ..data.folder import read_folder
+from ..data.manifest import manifest, write_manifest
+from ..data.slices import load
+from ..errors import CheckpointError
+from ..files import whole
+from ..optim import SGD, step_decay
+from .checkpoint import resume, save_checkpoint
+from .run import Scored, free_folder, write_run
+from .trainer import Trainer, p_covid, predict_logits
+
+SYNTHETIC = {"epochs": 10, "batch": 8, "lr": 0.005, "momentum": 0.9, "l2": 1e-6, "decay": 0.7, "decay_every": 1, "augment": False}
+# Experiment 4 of the paper's Table 3, batch and augmentation as docs/ reads the paper
+REAL = {"epochs": 20, "batch": 32, "lr": 0.007132, "momentum": 0.87589, "l2": 0.9532e-6, "decay": 1.0, "decay_every": 1,
+        "augment": True}
+COUNTS = {"train": 240, "validation": 60, "test": 160}
+QUICK = {"train": 16, "validation": 8, "test": 16}
+
+
+@dataclass
+class Job:
+    """The settings of a training job; None takes the default of its kind, `SYNTHETIC` or `REAL`.
+
+    Parameters
+    ----------
+    arrangement : "1", "2", "official" or None
+        Real slices, see `lightnet.data.covid_ct.arrangement`; None draws synthetic ones.
+    data : str or None
+        Folder of the real slices.
+    model : "light_cnn" or "squeezenet"
+    bypass, fire, head_relu
+        Of a SqueezeNet.
+    imagenet : str or None
+        File of ImageNet weights to start from.
+    epochs, batch : int
+    lr, momentum, l2 : float
+    decay, decay_every : float, int
+        The learning rate is multiplied by ``decay`` after every so many epochs.
+    augment : bool
+        Four times as many training slices: `lightnet.data.augment`.
+    size : int
+        Pixels a side.
+    seed, split_seed : int
+        Of weights, order and augmentation; of the synthetic slices or the arrangement's draw.
+    quick : bool
+        A smoke run: few slices, few pixels, one epoch.
+    """
+
+    arrangement: str | None = None
+    data: str | None = None
+    model: str = "light_cnn"
+    bypass: str = "none"
+    fire: str = "classic"
+    head_relu: bool = True
+    imagenet: str | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    l2: float | None = None
+    decay: float | None = None
+    decay_every: int | None = None
+    augment: bool | None = None
+    size: int = 227
+    seed: int = 0
+    split_seed: int = 0
+    quick: bool = False
+
+    def __post_init__(self):
+        defaults = dict(REAL if self.arrangement else SYNTHETIC)
+        if self.quick:
+            self.size, defaults["epochs"] = min(self.size, 131), 1
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+
+    def settings(self):
+        """What decides the result, epoch by epoch: not where files lie, nor when to stop."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("data", "imagenet", "epochs")}
+
+    @property
+    def kind(self):
+        """What its folder is called."""
+        return f"arrangement-{self.arrangement}" if self.arrangement else "quick" if self.quick else "synthetic"
+
+    def network(self):
+        """The untrained network."""
+        if self.model == "light_cnn":
+            net = models.light_cnn(seed=self.seed)
+        else:
+            net = models.squeezenet(self.bypass, self.fire, classes=2, head_relu=self.head_relu, seed=self.seed)
+        if self.imagenet:
+            loaded = models.load_imagenet(net, self.imagenet)
+            print(f"{sum(net.params[name].size for name in loaded):,} of {sum(w.size for w in net.params.values()):,} parameters "
+                  "start from ImageNet")
+        return net
+
+
+def start(job, name=None, parent="runs"):
+    """Run a job in a folder of its own; returns the folder.
+
+    Raises
+    ------
+    LightnetError
+        For whatever cannot be read, written or trained.
+    KeyboardInterrupt
+        After Ctrl-C; what is done is kept, and a line says how to go on.
+    """
+    if job.arrangement:
+        covid_ct.find(job.data)                             # before a folder is made for nothing
+    folder = free_folder(parent, name or job.kind)
+    with whole(folder / "job.json") as file:
+        json.dump(dataclasses.asdict(job), file, indent=2)
+    return run(job, folder)
+
+
+def go_on(folder, epochs=None):
+    """Go on with the job of a folder, from its last checkpoint; to so many epochs in all, if given."""
+    folder = Path(folder)
+    try:
+        job = Job(**json.loads((folder / "job.json").read_text()))
+        job.epochs = epochs or job.epochs
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'job.json'}: cannot be read ({error}); expected the folder of a job that `lightnet "
+                              "train` began") from error
+    return run(job, folder)
+
+
+def run(job, folder):
+    """The job, top to bottom."""
+    splits = synthetic_splits(job, folder) if not job.arrangement else real_splits(job)
+    write_manifest(folder / "manifest.csv", manifest(splits))
+    sets = {split: load(slices, job.size, progress=partial(tqdm, desc=f"reading {split}", leave=False))
+            for split, slices in splits.items()}
+
+    net = job.network()
+    greys, labels = sets["train"]
+    net.meta["input_size"] = job.size
+    if not job.imagenet:                                    # which come with their own scaling
+        net.meta.update(mean=float(greys.mean()), deviation=float(greys.std()))
+    fingerprint = {"settings": job.settings(), "data": hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()}
+    net.meta["provenance"] = {**fingerprint, "epochs": job.epochs, **versions()}
+    if job.augment:
+        greys, labels = augment.augment(greys, labels, job.seed)
+    trainer = Trainer(net, SGD(net, job.lr, job.momentum, job.l2), (greys, labels), sets["validation"], job.batch,
+                      np.random.default_rng(job.seed), step_decay(job.decay, job.decay_every))
+    if (folder / "checkpoint.npz").exists():
+        resume(folder / "checkpoint.npz", trainer, fingerprint)
+        print(f"Going on after epoch {len(trainer.history)}.")
+    train(trainer, job, folder, fingerprint)
+
+    print("Now the test set, once.")
+    footer = "Not for clinical use" if job.arrangement else "Synthetic slices, no patient's"
+    scored = [Scored(split, splits[split], *sets[split], p_covid(predict_logits(net, sets[split][0], progress=True)), footer)
+              for split in sorted(sets) if split != "train"]            # test, test2, validation
+    for split, result in write_run(folder, net, trainer.history, scored).items():
+        print(f"\n{split}\n{result}")
+    return folder
+
+
+def train(trainer, job, folder, fingerprint):
+    """Train with a checkpoint after every epoch; Ctrl-C says how to go on."""
+    print(f"Training {job.model} on {len(trainer.train[0])} slices of {job.size}x{job.size} pixels, {job.epochs} epochs. The "
+          "first batch ever waits for Numba to compile, some 10 seconds.")
+    began = time.perf_counter()
+    try:
+        trainer.fit(job.epochs, after_epoch=lambda it: save_checkpoint(folder / "checkpoint.npz", it, fingerprint))
+    except KeyboardInterrupt:
+        print(f"\nStopped; {len(trainer.history)} of {job.epochs} epochs are kept. Go on with: lightnet train --resume {folder}")
+        raise
+    print(f"Trained in {time.perf_counter() - began:.0f} s.")
+
+
+def synthetic_splits(job, folder):
+    """Draw the synthetic set into the job's folder, every split from a seed of its own."""
+    print("Drawing synthetic slices (no patient's: see lightnet/data/phantom.py)")
+    splits = {}
+    for number, (split, count) in enumerate((QUICK if job.quick else COUNTS).items()):
+        phantom.write(folder / "slices" / split, count, seed=3 * job.split_seed + number)
+        splits[split] = read_folder(folder / "slices" / split)
+    return splits
+
+
+def real_splits(job):
+    """The real slices in one of the paper's arrangements."""
+    which = job.arrangement if job.arrangement == "official" else int(job.arrangement)
+    arranged = covid_ct.arrangement(job.data, which, job.split_seed)
+    print(arranged)
+    return {split.replace("test1", "test"): slices for split, slices in arranged.splits.items()}
+
+
+def versions():
+    """What the numbers may depend on."""
+    from .. import __version__
+    return {"lightnet": __version__, "numpy": np.__version__, "cpus": os.cpu_count()}
