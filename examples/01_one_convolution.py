@@ -5,12 +5,9 @@ about a single output; and, in runs/examples/01_one_convolution.png, two such ke
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
-from lightnet.data import phantom, prepare
-from lightnet.evaluation.plots import STYLE
-from lightnet.files import whole
+from lightnet.data import default_meta, phantom, prepare
+from lightnet.evaluation.plots import drawing
 from lightnet.layers import Conv2D
 
 # Right column minus left column: 0 where the window is flat from left to right, large where it rises.
@@ -49,12 +46,11 @@ print("y[1, 1] = <W, window>: moved by W it follows the window, moved by the win
 twice = Conv2D(in_channels=1, out_channels=2, kernel=3)
 twice.params["weight"][:] = np.stack([KERNEL, KERNEL.T], axis=-1)[:, :, None]                       # (3, 3, 1, 2)
 grey = phantom.draw(np.random.default_rng(2), label=1)                                              # (H, W), 0 to 1
-x = prepare(grey, {"input_size": 113, "resize": "bilinear", "mean": 0, "deviation": 1})[..., :1]    # (1, 113, 113, 1)
+x = prepare(grey, {**default_meta(), "input_size": 113})[..., :1]    # (1, 113, 113, 1)
 y = twice.forward(x)                                                                                # (1, 111, 111, 2)
 print(f"A slice {x.shape} through two kernels {twice.params['weight'].shape} gives {y.shape}.")
 
-with rc_context(STYLE), whole("runs/examples/01_one_convolution.png", "wb") as file:
-    figure = Figure((10, 6.4), layout="constrained")
+with drawing("runs/examples/01_one_convolution.png", 10, 6.4) as figure:
     layout = [["slice", "kernel 0", "map 0"], ["slice", "kernel 1", "map 1"]]
     axes = figure.subplot_mosaic(layout, width_ratios=(1.5, 0.6, 1))
     axes["slice"].imshow(x[0, :, :, 0], cmap="gray", vmin=0, vmax=1)
@@ -70,5 +66,4 @@ with rc_context(STYLE), whole("runs/examples/01_one_convolution.png", "wb") as f
         figure.colorbar(colours, ax=axes[f"map {f}"], shrink=0.8, ticks=(-2, 0, 2), label=f"brighter {rises}")
     for one in axes.values():
         one.set_axis_off()
-    figure.savefig(file)
 print("Drawn: runs/examples/01_one_convolution.png")

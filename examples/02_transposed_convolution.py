@@ -6,11 +6,8 @@ runs/examples/02_transposed_convolution.png, how every pixel stamps the kernel o
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
-from lightnet.evaluation.plots import STYLE
-from lightnet.files import whole
+from lightnet.evaluation.plots import drawing
 from lightnet.layers import Conv2D, ConvTranspose2D
 
 # Five pixels in a row, kernel [1, 2, 3], stride 2: a convolution to two pixels, and the way back to five.
@@ -54,8 +51,7 @@ for stride in (4, 2):
 print(f"Stride 2, row 1, where two stamps meet in the middle: {stamped[2][1]}")
 print("light_cnn enlarges fire9 with kernel 4 and stride 4: the stamps lie side by side.")
 
-with rc_context(STYLE), whole("runs/examples/02_transposed_convolution.png", "wb") as file:
-    figure = Figure((12, 3.25), layout="constrained")
+with drawing("runs/examples/02_transposed_convolution.png", 12, 3.25) as figure:
     panels = {"x: 3x3 pixels": image, "Kernel: 4x4": bump, "Stride 4: side by side": stamped[4],
               "Stride 2: overlaps add up": stamped[2]}
     for axes, (title, values) in zip(figure.subplots(1, 4), panels.items()):
@@ -71,5 +67,4 @@ with rc_context(STYLE), whole("runs/examples/02_transposed_convolution.png", "wb
         axes.grid(color="#BBBBBB", linewidth=0.8)
         axes.set_axisbelow(False)
         axes.spines[:].set(visible=True, color="#BBBBBB")
-    figure.savefig(file)
 print("Drawn: runs/examples/02_transposed_convolution.png")

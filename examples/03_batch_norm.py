@@ -5,17 +5,14 @@ and a broken backward that dy = 1 lets pass and a random dy finds. runs/examples
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from lightnet.data import phantom, prepare
-from lightnet.evaluation.plots import DASHED, FAINT, INK, STYLE
-from lightnet.files import whole
+from lightnet.evaluation.plots import DASHED, FAINT, INK, drawing
 from lightnet.layers import BatchNorm2D, Conv2D
 
 # Eight synthetic slices through four untrained kernels: four channels, each with a mean and a spread of its own.
 rng = np.random.default_rng(0)
-meta = {"input_size": 65, "resize": "bilinear", "mean": 0, "deviation": 1}
+meta = {**default_meta(), "input_size": 65}
 slices = np.concatenate([prepare(phantom.draw(rng, label=n % 2), meta) for n in range(8)])    # (8, 65, 65, 3)
 x = Conv2D(3, 4, kernel=3, seed=rng).forward(slices).astype("float64")                        # (8, 63, 63, 4)
 norm = BatchNorm2D(4, eps=0).astype("float64")                          # both so that what must be 0 shows as 0
@@ -63,8 +60,7 @@ for name, upstream in (("dy = 1", ones), ("random dy", dy)):
     print(f"{name + ':':<10} numerically {numeric:9.1f}   backward {right:9.1f}   broken backward {wrong:9.1f}")
 print("With dy = 1 the broken one looks right. So gradients are checked with a random dy.")
 
-with rc_context(STYLE), whole("runs/examples/03_batch_norm.png", "wb") as file:
-    figure = Figure((12, 4), layout="constrained")
+with drawing("runs/examples/03_batch_norm.png", 12, 4) as figure:
     before, after, move = figure.subplots(1, 3)
     for axes, values, title in ((before, x, "Before batch norm"), (after, y, "After")):
         for c, colour in ((1, "#56B4E9"), (2, "#E69F00")):
@@ -81,5 +77,4 @@ with rc_context(STYLE), whole("runs/examples/03_batch_norm.png", "wb") as file:
     move.plot(t, loss(dy, 0) / x.size + t * slope, color="#CC79A7", **DASHED, label="the broken one's")
     move.set(title="The loss <dy, y>, per value", ylim=(-0.1, 2.2), xlabel="t: x moved along v, to x + t v")
     move.legend(loc="upper left")
-    figure.savefig(file)
 print("Drawn: runs/examples/03_batch_norm.png")

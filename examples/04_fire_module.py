@@ -9,13 +9,10 @@ runs/examples/04_fire_module.png, what its channels look like for a synthetic sl
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 import lightnet as ln
 from lightnet.data import phantom, prepare
-from lightnet.evaluation.plots import FAINT, STYLE
-from lightnet.files import whole
+from lightnet.evaluation.plots import FAINT, drawing
 from lightnet.layers import ELU, BatchNorm2D, Concat, Conv2D
 
 # A graph is a list of nodes: a name, a layer, the names of what it reads. `add` returns the name, for the next to read.
@@ -43,7 +40,7 @@ print(f"\nThe fire module needs {fire_macs:,} MACs, one 3x3 convolution from 64 
 
 # One forward and one backward. Observers see every node's arrays as they pass.
 maps, dys, dxs = {}, {}, {}
-meta = {"input_size": 65, "resize": "bilinear", "mean": 0, "deviation": 1}
+meta = {**default_meta(), "input_size": 65}
 x = prepare(phantom.draw(np.random.default_rng(2), label=1), meta)              # (1, 65, 65, 3)
 y = g.forward(x, training=True, observe=lambda node, inputs, output: maps.update({node.name: output.copy()}))
 
@@ -60,8 +57,7 @@ print(f"At [0, 30, 30, 0]: from expand1x1 {one[0, 30, 30, 0]:.4f}, from expand3x
       f"squeeze_elu gets {both[0, 30, 30, 0]:.4f}")
 assert np.allclose(one + two, both)
 
-with rc_context(STYLE), whole("runs/examples/04_fire_module.png", "wb") as file:
-    figure = Figure((13, 4.1), layout="constrained")
+with drawing("runs/examples/04_fire_module.png", 13, 4.1) as figure:
     panels = figure.subplots(1, 4, width_ratios=(1, 0.5, 1, 1))
     panels[0].imshow(x[0, :, :, 0], cmap="gray", vmin=0, vmax=1)
     panels[0].set_title("Synthetic slice")
@@ -76,5 +72,4 @@ with rc_context(STYLE), whole("runs/examples/04_fire_module.png", "wb") as file:
     for axes in panels:
         axes.set_axis_off()
     figure.supxlabel("a channel in each tile; untrained weights", fontsize=9, color=FAINT)
-    figure.savefig(file)
 print("Drawn: runs/examples/04_fire_module.png")

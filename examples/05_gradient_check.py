@@ -5,12 +5,9 @@ broken one inside; and, in runs/examples/05_gradient_check.png, why checks are i
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 import lightnet as ln
-from lightnet.evaluation.plots import DASHED, FAINT, INK, STYLE
-from lightnet.files import whole
+from lightnet.evaluation.plots import DASHED, FAINT, INK, drawing
 from lightnet.layers import Conv2D, Layer
 
 
@@ -74,8 +71,7 @@ report = ln.gradcheck(g, x)
 print(f"\n{report}\nright: {', '.join(name for name, error in report.errors.items() if error < 1e-6)}")
 assert [problem.name for problem in report.problems] == ["swish.beta"]
 
-with rc_context({**STYLE, "text.parse_math": True}), whole("runs/examples/05_gradient_check.png", "wb") as file:
-    figure = Figure((7.5, 4.4), layout="constrained")
+with drawing("runs/examples/05_gradient_check.png", 7.5, 4.4, **{"text.parse_math": True}) as figure:
     axes = figure.subplots()
     steps = np.logspace(-12, 0, 25)
     curves = (BrokenSwish, "float64", "#CC79A7"), (Swish, "float32", "#E69F00"), (Swish, "float64", INK)
@@ -86,5 +82,4 @@ with rc_context({**STYLE, "text.parse_math": True}), whole("runs/examples/05_gra
     axes.axhline(1e-6, color=FAINT, **DASHED, label="lightnet's limit")              # steps 1e-5 to 1e-7 stay far below
     axes.set(title="Backward against numerical derivative", xlabel="step h", ylabel="relative error", ylim=(1e-12, 1e4))
     axes.legend(loc="upper right", ncols=2)
-    figure.savefig(file)
 print("Drawn: runs/examples/05_gradient_check.png")

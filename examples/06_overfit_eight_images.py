@@ -10,13 +10,10 @@ import math
 import time
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 import lightnet as ln
 from lightnet.data import phantom, prepare
-from lightnet.evaluation.plots import CLASS_COLOURS, DASHED, INK, STYLE, TRAINING
-from lightnet.files import whole
+from lightnet.evaluation.plots import CLASS_COLOURS, DASHED, INK, TRAINING, drawing
 
 labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])                                # 0 = non-COVID, 1 = COVID
 net = ln.models.light_cnn(seed=0)
@@ -44,8 +41,7 @@ assert losses[-1] < 0.02
 p = ln.softmax(net.forward(x))[:, 1]                                        # (8,), the probability of COVID
 print(f"At inference p_covid = {p.round(3)} for the labels {labels}.")
 
-with rc_context(STYLE), whole("runs/examples/06_overfit_eight_images.png", "wb") as file:
-    figure = Figure((12, 4), layout="constrained")
+with drawing("runs/examples/06_overfit_eight_images.png", 12, 4) as figure:
     curve, sheet = figure.subfigures(1, 2, width_ratios=(1, 1.3))
     axes = curve.subplots()
     axes.plot(losses, color=TRAINING, marker="o", markersize=4)
@@ -59,5 +55,4 @@ with rc_context(STYLE), whole("runs/examples/06_overfit_eight_images.png", "wb")
         axes.set_title(f"{name}\np = {p[n]:.3f}", loc="center", fontsize=10, color=colour)
         axes.set_axis_off()
     sheet.suptitle("Synthetic slices, with p(COVID) after training", fontweight="bold")
-    figure.savefig(file)
 print("Drawn: runs/examples/06_overfit_eight_images.png")

@@ -6,13 +6,10 @@ runs/examples/07_the_whole_network.png, the time that each part takes.
 """
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 import lightnet as ln
 from lightnet.data import phantom, prepare
-from lightnet.evaluation.plots import FAINT, STYLE
-from lightnet.files import whole
+from lightnet.evaluation.plots import FAINT, drawing
 
 net = ln.models.light_cnn(seed=0)                                           # untrained
 print(net.summary())
@@ -62,8 +59,7 @@ for node in profile:
     name = node.name.split("/")[0].removesuffix("_elu")
     rows.setdefault(name, np.zeros(3))[:] += node.forward_ms, node.backward_ms, node.macs / 1e6
     labels[name] = f"{name}  {'x'.join(map(str, net.shapes()[node.name][1:]))}"
-with rc_context(STYLE), whole("runs/examples/07_the_whole_network.png", "wb") as file:
-    figure = Figure((10, 5.6), layout="constrained")
+with drawing("runs/examples/07_the_whole_network.png", 10, 5.6) as figure:
     times, products = figure.subplots(1, 2, sharey=True)
     at, (forward, backward, multiplied) = np.arange(len(rows)), np.array(list(rows.values())).T
     times.barh(at, forward, color="#56B4E9", label="forward")
@@ -74,5 +70,4 @@ with rc_context(STYLE), whole("runs/examples/07_the_whole_network.png", "wb") as
     times.legend(loc="center right")
     products.barh(at, multiplied, color=FAINT)
     products.set(title="Multiply-accumulates, forward", xlabel="million")
-    figure.savefig(file)
 print("Drawn: runs/examples/07_the_whole_network.png")

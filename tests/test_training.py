@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import lightnet as ln
+from lightnet.data import default_meta
 from lightnet.data.batches import batches
-from lightnet.data.prepare import default_meta
 from lightnet.layers import Conv2D, Dense, GlobalAvgPool
 from lightnet.optim import step_decay
 from lightnet.training.trainer import Trainer, evaluate_loss, predict_logits

@@ -163,13 +163,13 @@ def picture(greys, seed, path, footer="not for clinical use"):
     ...     os.listdir(folder)
     ['augmented.png']
     """
-    from ..evaluation.plots import FAINT, _figure  # here, because importing lightnet must not load Matplotlib
+    from ..evaluation.plots import FAINT, drawing  # here, because importing lightnet must not load Matplotlib
 
     drawn = list(draws(len(greys), copy.deepcopy(seed)))  # a copy: a Generator would spawn others the second time
     augmented, _ = augment(greys, np.zeros(len(greys)), seed)
     if not drawn:
         raise ShapeError(f"greys of shape {np.shape(greys)}: no slice to draw; expected one or more")
-    with _figure(path, 1 + 2.1 * 4, 1 + 2.3 * len(greys)) as figure:
+    with drawing(path, 1 + 2.1 * 4, 1 + 2.3 * len(greys)) as figure:
         grid = figure.subplots(len(greys), 4, squeeze=False)
         for i, (degrees, factor, _) in enumerate(drawn):
             captions = "original", f"rotated by {degrees:.0f}°", f"scaled by {factor:.2f}", f"noise of {DEVIATION}"

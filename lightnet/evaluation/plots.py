@@ -89,7 +89,7 @@ def training_curves(history, path):
     if not history:
         raise DatasetError("history is empty, expected one dict per epoch")
     chance = math.log(2)
-    with _figure(path, 9.5, 3.9) as figure:
+    with drawing(path, 9.5, 3.9) as figure:
         loss, accuracy = figure.subplots(1, 2)
         highest = _curves(loss, history, "loss")[1]
         loss.set(title="Loss", ylabel="cross-entropy", ylim=(0, 1.08 * max(highest, chance)))
@@ -115,7 +115,7 @@ def confusion_matrix(metrics, path):
     """
     totals = metrics.confusion.sum(axis=1, keepdims=True)
     shares = np.divide(metrics.confusion, totals, out=np.zeros((2, 2)), where=totals > 0)
-    with _figure(path, 5.8, 5.2) as figure:
+    with drawing(path, 5.8, 5.2) as figure:
         axes = figure.subplots()
         colours = np.array([to_rgb(colour) for colour in CLASS_COLOURS])[:, None]  # (2, 1, 3): a row is a true class
         strength = 0.06 + 0.66 * shares[..., None]  # never white nor the full colour: the text stays legible
@@ -150,7 +150,7 @@ def roc(labels, scores, metrics, path):
         The PNG file to write. With one class only there is no curve, and the picture says so.
     """
     false_positive_rate, true_positive_rate = roc_curve(labels, scores)
-    with _figure(path, 5.4, 5.8) as figure:
+    with drawing(path, 5.4, 5.8) as figure:
         axes = figure.subplots()
         if math.isnan(metrics.auc.value):
             axes.text(0.5, 0.85, "undefined: one class only", ha="center", fontsize=12)
@@ -193,7 +193,7 @@ def calibration(labels, scores, path, bins=10):
     step = np.minimum((scores * bins).astype(int), bins - 1)
     used = np.unique(step)
     said, seen = (np.array([values[step == k].mean() for k in used]) for values in (scores, labels))
-    with _figure(path, 5.2, 5.2) as figure:
+    with drawing(path, 5.2, 5.2) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=FAINT, label="p means what it says", **DASHED)
         axes.plot(said, seen, color=VALIDATION, marker="o", clip_on=False, label="this network")
@@ -241,7 +241,7 @@ def slice_sheet(greys, labels, scores, names, path, title, footer="not for clini
     cell = 2 * labels + (scores >= THRESHOLD)
     rows = [most_confident_first[cell[most_confident_first] == 2 * row[0] + row[1]] for row in _SHEET_ROWS]
     heights = [1.95 if len(row) else 0.8 for row in rows]  # inches
-    with _figure(path, 1.5 + 1.55 * columns, sum(heights) + 0.8) as figure:
+    with drawing(path, 1.5 + 1.55 * columns, sum(heights) + 0.8) as figure:
         grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
         for axes_row, row, (truth, _, heading) in zip(grid, rows, _SHEET_ROWS, strict=True):
             _clear_row(axes_row, heading, CLASS_COLOURS[truth], len(row))
@@ -254,9 +254,19 @@ def slice_sheet(greys, labels, scores, names, path, title, footer="not for clini
 
 
 @contextmanager
-def _figure(path, width, height):
-    """Give an empty figure of width x height inches in lightnet's style; write it to `path` when the block ends."""
-    with rc_context(STYLE):
+def drawing(path, width, height, **style):
+    """Give an empty figure in lightnet's style; write it to a PNG file when the block ends.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, written whole or not at all; its folder is made.
+    width, height : float
+        In inches.
+    style : optional
+        Matplotlib settings that differ from `STYLE`.
+    """
+    with rc_context({**STYLE, **style}):
         figure = Figure((width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure

@@ -9,6 +9,7 @@ alone, and what is summed over the batch is summed range by range, in order. Thr
 """
 
 import functools
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
@@ -37,16 +38,17 @@ def over_images(job, N):
     ranges = min(GROUPS, N)
     edges = [N * i // ranges for i in range(ranges + 1)] if ranges else []
     threads = min(num_threads(), ranges)
-    results = [None] * ranges
+    results, unclaimed = [None] * ranges, itertools.count()
 
-    def share(first):
-        for i in range(first, ranges, threads):
+    def work():
+        while (i := next(unclaimed)) < ranges:      # a thread that the system lets wait leaves its ranges to the others
             results[i] = job(edges[i], edges[i + 1])
     with one_blas_thread() if threads > 1 else nullcontext():
-        others = [pool(threads).submit(share, first) for first in range(1, threads)]
-        share(0)                                    # this thread takes the first share
+        others = [pool(threads).submit(work) for _ in range(threads - 1)]
+        work()
         for other in others:
-            other.result()
+            if not other.cancel():                  # cancelled: it had not even begun, and there is nothing left to do
+                other.result()
     return results
 
 
