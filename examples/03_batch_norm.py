@@ -6,7 +6,7 @@ and a broken backward that dy = 1 lets pass and a random dy finds. runs/examples
 
 import numpy as np
 
-from lightnet.data import phantom, prepare
+from lightnet.data import default_meta, phantom, prepare
 from lightnet.evaluation.plots import DASHED, FAINT, INK, drawing
 from lightnet.layers import BatchNorm2D, Conv2D
 

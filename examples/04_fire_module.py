@@ -11,7 +11,7 @@ runs/examples/04_fire_module.png, what its channels look like for a synthetic sl
 import numpy as np
 
 import lightnet as ln
-from lightnet.data import phantom, prepare
+from lightnet.data import default_meta, phantom, prepare
 from lightnet.evaluation.plots import FAINT, drawing
 from lightnet.layers import ELU, BatchNorm2D, Concat, Conv2D
 

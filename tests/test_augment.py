@@ -1,7 +1,9 @@
 """Augmentation: what each copy is, against NumPy, SciPy and hand-made patterns, and what it is drawn from."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,7 +236,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 def test_run_as_a_module_without_arguments(tmp_path):
     done = subprocess.run([sys.executable, "-W", "error", "-m", "lightnet.data.augment"], cwd=tmp_path,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     assert (done.returncode, done.stderr) == (0, "")
     assert "4 synthetic slices" in done.stdout and (tmp_path / "runs" / "augmented.png").is_file()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lightnet.data import default_meta, normalize, prepare, resize
+from lightnet.data.prepare import default_meta, normalize, prepare, resize
 from lightnet.errors import CheckpointError, DtypeError, LightnetError, ShapeError
 
 UNIT = st.floats(0, 1, width=32)
