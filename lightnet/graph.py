@@ -6,8 +6,8 @@ There are two loops to know; this is all of them:
         values[node.name] = node.layer.forward(*(values[name] for name in node.inputs))
 
     for node in reversed(nodes):                # each turns the gradient of its output into those of its inputs
-        for name, dx in zip(node.inputs, node.layer.backward(gradients[node.name])):
-            gradients[name] += dx               # from 0: where a value has several readers, gradients add up
+        for name, dx in zip(node.inputs, as_tuple(node.layer.backward(gradients[node.name]))):
+            gradients[name] = gradients[name] + dx          # from 0: where a value has several readers, gradients add up
 
 In reverse order a value's readers, which were added after it, have all spoken before its own node is asked: its gradient is
 complete. The loops below do the same, and besides free memory, name the node in errors, let observers look on, and let a fast

@@ -11,7 +11,7 @@ from .errors import ShapeError
 def softmax(logits):
     """``p[n, k] = exp(z[n, k]) / sum over j of exp(z[n, j])``: logits (N, K) to probabilities (N, K).
 
-    Subtracting the row's largest logit changes nothing, ``exp(z - m) / sum exp(z - m)``, and keeps exp from overflowing.
+    Subtracting the row's largest logit m changes nothing, since the factor exp(-m) cancels, and keeps exp from overflowing.
 
     Examples
     --------
@@ -29,8 +29,8 @@ def softmax_cross_entropy(logits, labels):
 
         dL/dz = (p - t) / N
 
-    For one image with the label t, -log p_t = log(sum exp(z)) - z_t, whose derivative by z_j is p_j - [j = t]; the mean over
-    N images divides by N. The gradient is simply what the probabilities are off by.
+    For one image with the label k, -log p[k] = log(sum exp(z)) - z[k], whose derivative by z[j] is p[j] - [j = k], that is
+    p - t; the mean over N images divides by N. The gradient is simply what the probabilities are off by.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def softmax_cross_entropy(logits, labels):
         raise ShapeError(f"labels {labels[:5]}... of {labels.dtype}, expected integers from 0 to {K - 1}")
     row = np.arange(N)
     z = logits - logits.max(axis=1, keepdims=True)          # as in softmax
-    loss = (np.log(np.exp(z).sum(axis=1)) - z[row, labels]).mean()      # -log p_t, without the log of a p that rounds to 0
+    loss = (np.log(np.exp(z).sum(axis=1)) - z[row, labels]).mean()      # -log p[k], without the log of a p that rounds to 0
     dlogits = softmax(z)                                    # (N, K)
     dlogits[row, labels] -= 1
     dlogits /= N

@@ -1,0 +1,1 @@
+"""What a network's scores are worth: metrics with intervals, pictures, predictions for files."""

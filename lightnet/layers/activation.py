@@ -20,7 +20,7 @@ class ELU(Layer):
     Raises
     ------
     ArgumentError
-        Where alpha is not positive: y would no longer tell on which side x was.
+        Where alpha is not positive: 0 would be ReLU; below 0, y would no longer tell on which side x was.
 
     References
     ----------

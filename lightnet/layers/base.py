@@ -19,10 +19,10 @@ The chain rule, for arrays
 --------------------------
 An input may act on the loss through many outputs, and all those ways add up:
 
-    dL/dx[i] = sum over j of dL/dy[j] * dy[j]/dx[i]
+    dx[i] = sum over j of dy[j] * ∂y[j]/∂x[i]           (i: any element of x, j: any element of y)
 
-Every ``backward`` below is this sum, worked out for one layer. It needs dy, which comes from the layers behind, and what the
-layer itself did, which its ``forward`` kept.
+where ∂y[j]/∂x[i] is how much y[j] moves when x[i] alone does, while dx and dy, as always here, are gradients of L. Every ``backward`` below is this sum, worked out for one layer. It needs dy, which comes from the layers behind, and what the layer
+itself did, which its ``forward`` kept.
 """
 
 import copy
@@ -84,7 +84,8 @@ class Layer:
         """The chain rule through this layer: from dL/dy to dL/dx; a tuple where there are several inputs.
 
         Also *assigns* dL/dparam to ``self.grads``, and never adds to those of an earlier call. A parameter belongs to one
-        layer, which runs once per forward: there is nothing to add. A second backward writes the same numbers again.
+        layer, which runs once per forward: there is nothing to add. A second backward with the same dy, before a parameter
+        changes, writes the same numbers again.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 

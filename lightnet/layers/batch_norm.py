@@ -11,10 +11,11 @@ of the batches' mean and variance stand in.
 
 Backward, one x acts on all of its channel, since mean and std depend on it. For two pixels i and j of a channel,
 
-    dmean/dx[i] = 1 / M      dstd/dx[i] = xhat[i] / M
-    dxhat[j]/dx[i] = ([i = j] - 1 / M - xhat[i] * xhat[j] / M) / std         (its own way, through the mean, through the std)
+    ∂mean/∂x[i] = 1 / M      ∂std/∂x[i] = xhat[i] / M       (from std**2 = sum((x - mean)**2) / M + eps; that mean moves too
+                                                            changes nothing, since sum(x - mean) = 0)
+    ∂xhat[j]/∂x[i] = ([i = j] - 1 / M - xhat[i] * xhat[j] / M) / std         (its own way, through the mean, through the std)
 
-and the sum over j of ``scale * dy[j] * dxhat[j]/dx[i]`` is
+and the sum over j of ``scale * dy[j] * ∂xhat[j]/∂x[i]`` is
 
     dshift = sum(dy)         dscale = sum(dy * xhat)
     dx     = scale / std * (dy - dshift / M - xhat * dscale / M)

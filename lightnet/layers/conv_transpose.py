@@ -8,7 +8,8 @@ adjoint (written as a matrix: its transpose), which goes from the small image to
 C and F are this layer's channels in and out, so A's the other way round: A takes F channels to C, and its weight, which we
 keep as it is, has the shape (KH, KW, F, C).
 
-We know A' already: it is what a convolution's backward does to dy. So each line below is a line of ``conv.py`` with
+We know A' already: it is what a convolution's backward does to dy. (Take L = <A(u), dy> for a fixed dy: backward gives dL/du,
+and since L = <u, A'(dy)> as well, that is A'(dy).) So each line below is a line of ``conv.py`` with
 forward and backward exchanged:
 
     Conv2D forward    y  = im2col(x) @ W          ConvTranspose2D backward   dx = im2col(dy) @ W

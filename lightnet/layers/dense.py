@@ -38,11 +38,11 @@ class Dense(Layer):
     >>> layer.forward(np.float32([[1, 10], [2, 20]]), training=True)
     array([[43.],
            [86.]], dtype=float32)
-    >>> layer.backward(np.float32([[1], [1]]))
-    array([[3., 4.],
-           [3., 4.]], dtype=float32)
-    >>> layer.grads["weight"].ravel(), layer.grads["bias"]
-    (array([ 3., 30.], dtype=float32), array([2.], dtype=float32))
+    >>> layer.backward(np.float32([[1], [10]]))
+    array([[ 3.,  4.],
+           [30., 40.]], dtype=float32)
+    >>> layer.grads["weight"].ravel(), layer.grads["bias"]            # 1*1 + 2*10, 10*1 + 20*10; 1 + 10
+    (array([ 21., 210.], dtype=float32), array([11.], dtype=float32))
     """
 
     def __init__(self, in_features, out_features, seed=None):

@@ -29,8 +29,8 @@ class Dropout(Layer):
     >>> layer = Dropout(0.5, seed=1)
     >>> layer.forward(np.ones(6, np.float32), training=True)
     array([0., 2., 2., 2., 0., 0.], dtype=float32)
-    >>> layer.backward(np.ones(6, np.float32))
-    array([0., 2., 2., 2., 0., 0.], dtype=float32)
+    >>> layer.backward(np.arange(6, dtype=np.float32))
+    array([0., 2., 4., 6., 0., 0.], dtype=float32)
     >>> layer.forward(np.ones(6, np.float32))
     array([1., 1., 1., 1., 1., 1.], dtype=float32)
     """

@@ -22,7 +22,7 @@ def classic_fire(g, x, name, squeeze, expand, rng):
 def fire(g, x, name, squeeze, expand, rng):
     """The paper's (Polsinelli et al. 2020, figure 3): batch norm after the squeeze, and ELU instead of ReLU."""
     channels = g.shapes()[x][-1]
-    s = g.add(f"{name}/squeeze", Conv2D(channels, squeeze, kernel=1, seed=rng), x)
+    s = g.add(f"{name}/squeeze", Conv2D(channels, squeeze, kernel=1, seed=rng), x)     # its bias: batch norm undoes it
     s = g.add(f"{name}/squeeze_bn", BatchNorm2D(squeeze), s)
     s = g.add(f"{name}/squeeze_elu", ELU(), s)
     a = g.add(f"{name}/expand1x1", Conv2D(squeeze, expand, kernel=1, seed=rng), s)

@@ -16,7 +16,7 @@ from ..sizes import SizeRule
 from .fire import fire
 
 # conv1 and pool1 leave (s - 1) // 4 pixels of a side s, pool3 and pool5 halve that, rounding down; four times the last is the
-# first again where (s - 1) // 4 divides by 4, so where s is 16k + 1 to 16k + 4.
+# first again where (s - 1) // 4 is divisible by 4, so where s is 16k + 1 to 16k + 4.
 SIZES = SizeRule(16, 1, 4, "light_cnn joins fire9, enlarged 4 times, to fire3, so 4 x fire9's side must be fire3's side")
 
 
@@ -32,7 +32,8 @@ def light_cnn(classes=2, seed=0, upsample_kernel=4, upsample_channels=64):
     upsample_kernel, upsample_channels : int
         Of the transposed convolution, whose stride is 4; the kernel even and at least 4. The paper says only that it
         "expands the feature maps 4 times" and that the network has 1.26 M parameters. 4 and 64 give 1,272,450, and every
-        4x4 block of the enlarged map comes from one cell of fire9; 8 and 16 give 1,266,258 and blocks that overlap.
+        4x4 block of the enlarged map comes from one cell of fire9; 8 and 16 give 1,266,258 and blocks that overlap. The
+        default is the simplest layer that does what the text says: see docs/light_cnn.md.
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""From slices to a trained network: the loop, its checkpoints, a run's folder, the whole job."""
