@@ -131,7 +131,9 @@ def test_sigkill_in_the_middle(tmp_path, model):
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    job = lightnet(tmp_path, "train", "--quick", "--epochs", "50", "--name", "stopped")
+    # A test run in the background may ignore Ctrl-C, and what it starts inherits that.
+    job = lightnet(tmp_path, "train", "--quick", "--epochs", "50", "--name", "stopped",
+                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for_epoch(tmp_path / "runs" / "stopped", 1)
     job.send_signal(signal.SIGINT)
     out, err = job.communicate(timeout=60)

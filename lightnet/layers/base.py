@@ -21,7 +21,8 @@ An input may act on the loss through many outputs, and all those ways add up:
 
     dx[i] = sum over j of dy[j] * ∂y[j]/∂x[i]           (i: any element of x, j: any element of y)
 
-where ∂y[j]/∂x[i] is how much y[j] moves when x[i] alone does, while dx and dy, as always here, are gradients of L. Every ``backward`` below is this sum, worked out for one layer. It needs dy, which comes from the layers behind, and what the layer
+where ∂y[j]/∂x[i] is how much y[j] moves when x[i] alone does, while dx and dy, as always here, are gradients of L. Every
+``backward`` below is this sum, worked out for one layer. It needs dy, which comes from the layers behind, and what the layer
 itself did, which its ``forward`` kept.
 """
 
