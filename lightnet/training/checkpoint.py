@@ -6,6 +6,8 @@ the order of samples, and of each Dropout), and the history. It is written whole
 """
 
 import json
+import os
+import platform
 
 import numpy as np
 
@@ -30,6 +32,7 @@ def save_checkpoint(path, trainer, fingerprint):
         Where the file cannot be written.
     """
     text = json.dumps({"network": describe(trainer.net)["nodes"], "fingerprint": fingerprint, "history": trainer.history,
+                       "versions": versions(),
                        "generators": {name: rng.bit_generator.state for name, rng in generators(trainer).items()}})
     with whole(path, "wb") as file:
         np.savez(file, training=np.array(text), **arrays_of(trainer))
@@ -63,6 +66,12 @@ def resume(path, trainer, fingerprint):
     for name, rng in generators(trainer).items():
         rng.bit_generator.state = states[name]
     trainer.history[:] = history
+
+
+def versions():
+    """What the last places of the numbers may depend on; kept in checkpoints and models."""
+    from .. import __version__
+    return {"lightnet": __version__, "numpy": np.__version__, "python": platform.python_version(), "cpus": os.cpu_count()}
 
 
 def as_json(value):

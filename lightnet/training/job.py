@@ -7,7 +7,6 @@ on from there and ends with the same bits.
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from ..data.slices import load
 from ..errors import CheckpointError
 from ..files import whole
 from ..optim import SGD, step_decay
-from .checkpoint import resume, save_checkpoint
+from .checkpoint import resume, save_checkpoint, versions
 from .run import Scored, free_folder, write_run
 from .trainer import Trainer, p_covid, predict_logits
 
@@ -206,9 +205,3 @@ def real_splits(job):
     arranged = covid_ct.arrangement(job.data, which, job.split_seed)
     print(arranged)
     return {split.replace("test1", "test"): slices for split, slices in arranged.splits.items()}
-
-
-def versions():
-    """What the numbers may depend on."""
-    from .. import __version__
-    return {"lightnet": __version__, "numpy": np.__version__, "cpus": os.cpu_count()}
