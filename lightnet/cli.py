@@ -7,6 +7,7 @@ stopped the command; 130 stopped by Ctrl-C.
 import argparse
 import csv
 import importlib.util
+import os
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -30,6 +31,9 @@ def main(arguments=None):
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:                     # whoever read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def build_parser():
@@ -75,10 +79,10 @@ def add_train(commands):
     add("--decay-every", type=positive, help="after so many epochs (default: 1)")
     add("--augment", action=argparse.BooleanOptionalAction, help="four times the training slices (default: on real slices)")
     add("--size", type=positive, default=227, help="pixels a side (default: %(default)s; 131 is three times as fast)")
-    add("--seed", type=int, default=0, help="of the weights, the order of the slices, the augmentation")
-    add("--split-seed", type=int, default=0, help="of the synthetic slices, or of the arrangement")
+    add("--seed", type=natural, default=0, help="of the weights, the order of the slices, the augmentation")
+    add("--split-seed", type=natural, default=0, help="of the synthetic slices, or of the arrangement")
     add("--name", help="of the folder under runs/")
-    add("--quick", action="store_true", help="few slices, few pixels, one epoch")
+    add("--quick", action="store_true", help="few synthetic slices, few pixels, one epoch")
 
 
 def train(options):
@@ -87,6 +91,8 @@ def train(options):
     if options.resume:
         folder = job.go_on(options.resume, options.epochs)
     else:
+        if options.data and not options.arrangement:
+            raise ln.ArgumentError("--data needs --arrangement 1, 2 or official; without them synthetic slices are drawn")
         settings = {name: value for name, value in vars(options).items() if name not in ("run", "resume", "name")}
         folder = job.start(job.Job(**settings), options.name)
     print(f"""
@@ -121,15 +127,15 @@ def evaluate(options):
     from .training.trainer import p_covid, predict_logits
     if bool(options.folder) == bool(options.arrangement):
         raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
-    net = ln.load(options.model)
+    net = two_classes(ln.load(options.model), options.model)
     if options.folder:
         name, slices = "test", read_folder(options.folder)
     else:
         which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
-        name, splits = options.split, covid_ct.arrangement(options.data, which, options.split_seed).splits
-        if name not in splits:
-            raise ln.DatasetError(f"arrangement {which} has no split {name!r}; it has {', '.join(splits)}")
-        slices = splits[name]
+        splits = covid_ct.arrangement(options.data, which, options.split_seed).splits
+        if options.split not in splits:
+            raise ln.DatasetError(f"arrangement {which} has no split {options.split!r}; it has {', '.join(splits)}")
+        name, slices = options.split.replace("test1", "test"), splits[options.split]
     greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
     scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
     out = Path(options.out) if options.out else Path(options.model).parent / "evaluation"
@@ -151,11 +157,11 @@ def add_predict(commands):
 def predict(options):
     """Classify files; a file that cannot be read is named on stderr, and the others are done."""
     from .evaluation.predict import predict_files
-    net, files = ln.load(options.model), list_images(options.paths)
+    net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
     if not files:
         raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
-    failed = 0
-    with whole(options.csv, newline="") if options.csv else nullcontext(sys.stdout) as out:
+    failed, text = 0, {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["file", "label", "p_covid"])
         for found in tqdm(predict_files(net, files), total=len(files), unit=" images", disable=None):
@@ -196,9 +202,16 @@ def add_check(commands):
 def check(options):
     """Run `lightnet.check_layer` on what a function in a file returns."""
     file, _, function = options.target.rpartition(":")
-    layer, *shapes = function_in(file, function)()
-    if len(shapes) == 1 and shapes[0] and not isinstance(shapes[0][0], int):
-        shapes = shapes[0]                      # (layer, [shape, shape]) rather than (layer, shape)
+    try:
+        layer, shapes = function_in(file, function)()
+        shapes = [shapes] if isinstance(shapes[0], int) else shapes
+        if not isinstance(layer, ln.layers.Layer) or not all(isinstance(n, int) and n > 0 for shape in shapes for n in shape):
+            raise TypeError(f"it returns {layer!r} and {shapes!r}")
+    except ln.LightnetError:
+        raise
+    except Exception as error:                  # the user's own code: any error is one line, not a traceback
+        raise ln.ArgumentError(f"{options.target}: {type(error).__name__}: {error}; expected a function that returns "
+                               "(layer, input shape) or (layer, [shape, shape, ...])") from error
     report = ln.check_layer(layer, *shapes)
     print(report)
     return 0 if report else 1
@@ -208,6 +221,7 @@ def function_in(file, name):
     """The function of that name in a Python file, which is run to get it."""
     if not file.endswith(".py") or not Path(file).is_file():
         raise ln.FileError(f"{file or name!r}: no such Python file; expected FILE.py:FUNCTION, such as my_layer.py:make")
+    sys.path.insert(0, str(Path(file).resolve().parent))        # for what the file imports from beside it
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -215,6 +229,22 @@ def function_in(file, name):
         functions = [found for found, value in vars(module).items() if callable(value) and not found.startswith("_")]
         raise ln.ArgumentError(f"{file} has no function {name!r}; it has: {', '.join(functions) or 'none'}")
     return getattr(module, name)
+
+
+def two_classes(net, path):
+    """The network, if it answers non-COVID or COVID and says how images are prepared."""
+    output = net.shapes()[net.output_name][1:]
+    if output != (2,) or "input_size" not in net.meta:
+        raise ln.CheckpointError(f"{path}: its output is {output}, its meta has {sorted(net.meta)}; expected a network of two classes "
+                                 "that lightnet trained")
+    return net
+
+
+def natural(text):
+    """A command line's integer of at least 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of at least 0")
+    return int(text)
 
 
 def positive(text):

@@ -1,6 +1,7 @@
 """Write a file whole or not at all; read an ``.npz`` whole or not at all."""
 
 import os
+import tokenize
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 from .errors import CheckpointError, FileError
 
 DAMAGED = (OSError, EOFError, KeyError, ValueError, RuntimeError, MemoryError, OverflowError, NotImplementedError,
-           zipfile.BadZipFile, zlib.error)      # what zipfile and NumPy raise on damaged bytes
+           zipfile.BadZipFile, zlib.error, tokenize.TokenError)      # what zipfile and NumPy raise on damaged bytes
 
 
 @contextmanager

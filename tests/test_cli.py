@@ -4,6 +4,7 @@ import csv
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,10 @@ def test_predict_one_absent_file(model, capsys):
     (["evaluate", "--model", "{model}"], "either a FOLDER or --arrangement"),
     (["evaluate", "{empty}", "--model", "{model}"], "non-COVID"),
     (["evaluate", "--data", "{empty}", "--arrangement", "1", "--model", "{model}"], "COVID-CT"),
+    (["train", "--data", "{empty}"], "--arrangement"),
+    (["check", "{raises}:make"], "in the student's code"),
+    (["check", "{raises}:nothing"], "returns"),
+    (["predict", "{slices}", "--model", "{wide}"], "two classes"),
     (["summary", "{empty}/none"], "no such file"),
     (["train", "--quick", "--imagenet", "{text}"], "text.npz"),
 ])
@@ -91,7 +96,11 @@ def test_errors_are_one_line(arguments, words, model, slices, tmp_path, capsys, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("text")
-    places = {"model": model, "slices": slices, "empty": tmp_path / "empty", "text": tmp_path / "text.npz"}
+    (tmp_path / "raises.py").write_text(
+        "def make():\n    raise ValueError(\"in the student's code\")\n\n\ndef nothing():\n    return 1, (2,)\n")
+    ln.save(ln.models.light_cnn(classes=3), tmp_path / "wide.npz")
+    places = {"raises": tmp_path / "raises.py", "wide": tmp_path / "wide.npz",
+              "model": model, "slices": slices, "empty": tmp_path / "empty", "text": tmp_path / "text.npz"}
     assert main([argument.format(**places) for argument in arguments]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("lightnet: ") and words in said
@@ -109,8 +118,9 @@ def test_evaluate_writes_and_logs(model, slices, tmp_path, capsys):
         assert main(["evaluate", str(slices), "--model", model, "--out", str(tmp_path / "out")]) == 0
     assert "accuracy" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"metrics.json", "roc.png", "calibration.png", "confusion_matrix.png", "slices.png", "test_evaluations.csv"} == names
-    assert len((tmp_path / "out" / "test_evaluations.csv").read_text().splitlines()) == 3      # a head and two evaluations
+    assert {"metrics.json", "roc.png", "calibration.png", "confusion_matrix.png", "slices.png"} == names
+    log = Path(model).with_name("test_evaluations.csv")                 # beside the model, wherever the results go
+    assert len(log.read_text().splitlines()) == 3                       # a head and two evaluations
 
 
 def test_summary(model, capsys):

@@ -128,6 +128,10 @@ def test_the_same_bits_on_any_number_of_threads():
             net.backward(dlogits)
             opt.step()
         return net
+    ln.set_num_threads(1)
+    alone = ln.models.light_cnn(seed=0).forward(x[:1])
+    ln.set_num_threads(2)
+    assert np.array_equal(alone, ln.models.light_cnn(seed=0).forward(x[:1]))        # a single image is no exception
     one, two, three = train(1), train(2), train(3)
     for name, array in one.params.items():
         assert np.array_equal(array, two.params[name]) and np.array_equal(array, three.params[name]), name

@@ -57,8 +57,14 @@ def no_velocity(arrays):
     del arrays["velocity/conv1.weight"]
 
 
-@pytest.mark.parametrize("change, words", [(no_history, "no checkpoint"), (no_velocity, "another network"),
-                                           (objects, "cannot be read")])
+def other_generators(arrays):
+    kept = json.loads(str(arrays["training"]))
+    kept["generators"]["order of samples"] = {}
+    arrays["training"] = np.array(json.dumps(kept))
+
+
+@pytest.mark.parametrize("change, words", [
+    (other_generators, "generator"), (no_history, "no checkpoint"), (no_velocity, "another network"), (objects, "cannot be read")])
 def test_wrong_checkpoints(tmp_path, change, words):
     path = tmp_path / "c.npz"
     save_checkpoint(path, trainer(), {"data": "a"})

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data.images import read_image
 from ..data.prepare import prepare
-from ..errors import LightnetError
+from ..errors import CheckpointError, LightnetError
 from ..losses import softmax
 
 BATCH = 16
@@ -45,7 +45,10 @@ def predict_files(net, files):
         batch = files[start : start + BATCH]
         read = [attempt(file, net.meta) for file in batch]
         images = [x for x, _ in read if x is not None]
-        scores = iter(softmax(net.forward(np.concatenate(images)))[:, 1] if images else ())
+        scores = softmax(net.forward(np.concatenate(images)))[:, 1] if images else np.empty(0)
+        if not np.isfinite(scores).all():
+            raise CheckpointError("the network's output is no number: it holds NaN or infinite parameters; train it anew")
+        scores = iter(scores)
         for file, (x, error) in zip(batch, read):
             yield Prediction(str(file), None if x is None else float(next(scores)), error)
 

@@ -10,8 +10,9 @@ alone, and what is summed over the batch is summed range by range, in order. Thr
 
 import functools
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 import numba
 from threadpoolctl import ThreadpoolController
@@ -19,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from ..backend import num_threads
 
 GROUPS = 8
+_lock, _inside, _limit = threading.Lock(), 0, None       # of `one_blas_thread`
 
 
 def compiled(function):
@@ -43,12 +45,15 @@ def over_images(job, N):
     def work():
         while (i := next(unclaimed)) < ranges:      # a thread that the system lets wait leaves its ranges to the others
             results[i] = job(edges[i], edges[i + 1])
-    with one_blas_thread() if threads > 1 else nullcontext():
+    with one_blas_thread():
         others = [pool(threads).submit(work) for _ in range(threads - 1)]
-        work()
-        for other in others:
-            if not other.cancel():                  # cancelled: it had not even begun, and there is nothing left to do
-                other.result()
+        try:
+            work()
+        finally:
+            begun = [other for other in others if not other.cancel()]      # one that has not begun has nothing left to do
+            wait(begun)
+        for other in begun:
+            other.result()
     return results
 
 
@@ -64,6 +69,21 @@ def blas():
     return ThreadpoolController().select(user_api="blas")
 
 
+@contextmanager
 def one_blas_thread():
-    """A block in which a matrix product uses the thread that calls it and no other."""
-    return blas().limit(limits=1)
+    """A block in which a matrix product uses the thread that calls it and no other.
+
+    The number of BLAS threads is the whole process's: of blocks that overlap the first limits it, the last sets it back.
+    """
+    global _inside, _limit
+    with _lock:
+        if _inside == 0:
+            _limit = blas().limit(limits=1)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limit.restore_original_limits()

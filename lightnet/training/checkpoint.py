@@ -49,22 +49,24 @@ def resume(path, trainer, fingerprint):
     found = read_arrays(path)
     try:
         kept = json.loads(str(found.pop("training")))
-        network, history, states = kept["network"], kept["history"], kept["generators"]
+        network, history, states, belongs_to = (kept[key] for key in ("network", "history", "generators", "fingerprint"))
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: no checkpoint ({type(error).__name__}: {error}); expected one that lightnet "
                               "wrote") from error
     wanted = arrays_of(trainer)
-    if network != as_json(describe(trainer.net)["nodes"]) or shapes(found) != shapes(wanted):
-        raise CheckpointError(f"{path}: of another network, of {len(network)} nodes; expected one like this, of "
-                              f"{len(trainer.net.nodes)}")
+    if network != as_json(describe(trainer.net)["nodes"]) or kinds(found) != kinds(wanted):
+        raise CheckpointError(f"{path}: of another network; expected one like this, of {len(trainer.net.nodes)} nodes")
     for key, value in as_json(fingerprint).items():
-        if kept["fingerprint"].get(key) != value:
-            raise CheckpointError(f"{path}: of another training, whose {key} is {kept['fingerprint'].get(key)!r}; expected "
-                                  f"{value!r}. Go on with the same, or start anew")
+        if belongs_to.get(key) != value:
+            raise CheckpointError(f"{path}: of another training, whose {key} is {belongs_to.get(key)!r}; expected {value!r}. Go "
+                                  "on with the same, or start anew")
+    try:
+        for name, rng in generators(trainer).items():
+            rng.bit_generator.state = states[name]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: the state of a random generator is damaged ({error}); start anew") from error
     for name, array in wanted.items():
         array[...] = found[name]
-    for name, rng in generators(trainer).items():
-        rng.bit_generator.state = states[name]
     trainer.history[:] = history
 
 
@@ -79,9 +81,9 @@ def as_json(value):
     return json.loads(json.dumps(value))
 
 
-def shapes(arrays):
-    """The shape of each array."""
-    return {name: array.shape for name, array in arrays.items()}
+def kinds(arrays):
+    """Shape and type of each array."""
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def arrays_of(trainer):

@@ -127,9 +127,14 @@ def start(job, name=None, parent="runs"):
     if job.arrangement:
         covid_ct.find(job.data)                             # before a folder is made for nothing
     folder = free_folder(parent, name or job.kind)
+    write_settings(job, folder)
+    return run(job, folder)
+
+
+def write_settings(job, folder):
+    """Keep the job's settings in its folder."""
     with whole(folder / "job.json") as file:
         json.dump(dataclasses.asdict(job), file, indent=2)
-    return run(job, folder)
 
 
 def go_on(folder, epochs=None):
@@ -137,17 +142,19 @@ def go_on(folder, epochs=None):
     folder = Path(folder)
     try:
         job = Job(**json.loads((folder / "job.json").read_text()))
-        job.epochs = epochs or job.epochs
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / 'job.json'}: cannot be read ({error}); expected the folder of a job that `lightnet "
                               "train` began") from error
+    if epochs:
+        job.epochs = epochs
+        write_settings(job, folder)
     return run(job, folder)
 
 
 def run(job, folder):
     """The job, top to bottom."""
     splits = synthetic_splits(job, folder) if not job.arrangement else real_splits(job)
-    write_manifest(folder / "manifest.csv", manifest(splits))
+    rows = manifest(splits)
     sets = {split: load(slices, job.size, progress=partial(tqdm, desc=f"reading {split}", leave=False))
             for split, slices in splits.items()}
 
@@ -156,8 +163,7 @@ def run(job, folder):
     net.meta["input_size"] = job.size
     if not job.imagenet:                                    # which come with their own scaling
         net.meta.update(mean=float(greys.mean()), deviation=float(greys.std()))
-    fingerprint = {"settings": job.settings(), "data": hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()}
-    net.meta["provenance"] = {**fingerprint, "epochs": job.epochs, **versions()}
+    fingerprint = {"settings": job.settings(), "data": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
     if job.augment:
         greys, labels = augment.augment(greys, labels, job.seed)
     trainer = Trainer(net, SGD(net, job.lr, job.momentum, job.l2), (greys, labels), sets["validation"], job.batch,
@@ -165,7 +171,9 @@ def run(job, folder):
     if (folder / "checkpoint.npz").exists():
         resume(folder / "checkpoint.npz", trainer, fingerprint)
         print(f"Going on after epoch {len(trainer.history)}.")
+    write_manifest(folder / "manifest.csv", rows)           # only now: a refused checkpoint leaves the old list
     train(trainer, job, folder, fingerprint)
+    net.meta["provenance"] = {**fingerprint, "epochs": len(trainer.history), **versions()}
 
     print("Now the test set, once.")
     footer = "Not for clinical use" if job.arrangement else "Synthetic slices, no patient's"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import FileError
 from ..evaluation import metrics, plots
 from ..files import whole
 from ..model_file import save
@@ -89,8 +90,8 @@ def write_scores(folder, model, sets):
     """Write what a network said of some sets of slices to a folder.
 
     ``metrics.json`` has each under its name. Those called test... also get ``confusion_matrix.png``, ``roc.png``,
-    ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv``: who looks
-    at a test set more than once should be seen to.
+    ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv`` beside the
+    model: who looks at a test set more than once should be seen to.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def write_scores(folder, model, sets):
         json.dump({name: result.to_dict() for name, result in found.items()}, file, indent=2)
     for one in sets:
         if one.name.startswith("test"):
-            log(folder / "test_evaluations.csv", one, found[one.name], model)
+            log(model.with_name("test_evaluations.csv"), one, found[one.name], model)
             draw(folder, one, found[one.name])
     return found
 
@@ -112,12 +113,15 @@ def write_scores(folder, model, sets):
 def log(path, scored, result, model):
     """Append a line about the evaluation of a test set."""
     is_new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if is_new:
-            writer.writerow(["time", "set", "n", "accuracy", "auc", "model_sha256"])
-        writer.writerow([datetime.now().isoformat(timespec="seconds"), scored.name, result.n, f"{result.accuracy.value:.4f}",
-                         f"{result.auc.value:.4f}", hashlib.sha256(model.read_bytes()).hexdigest()])
+    try:
+        with open(path, "a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if is_new:
+                writer.writerow(["time", "set", "n", "accuracy", "auc", "model_sha256"])
+            writer.writerow([datetime.now().isoformat(timespec="seconds"), scored.name, result.n, f"{result.accuracy.value:.4f}",
+                             f"{result.auc.value:.4f}", hashlib.sha256(model.read_bytes()).hexdigest()])
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror}); the log of test evaluations must be") from error
 
 
 def draw(folder, scored, result):

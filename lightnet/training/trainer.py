@@ -83,6 +83,7 @@ class Trainer:
                 self.optimizer.lr = self.initial_lr * self.schedule(epoch - 1)
                 loss, accuracy = self.epoch(bar)
                 validation_loss, validation_accuracy = evaluate_loss(self.net, *self.validation, self.batch_size)
+                self.expect_finite(validation_loss)
                 self.history.append({
                     "epoch": epoch, "lr": self.optimizer.lr, "loss": loss, "accuracy": accuracy,
                     "validation_loss": validation_loss, "validation_accuracy": validation_accuracy,
@@ -119,12 +120,16 @@ class Trainer:
         """What training is: forward, loss, backward, update."""
         logits = self.net.forward(x, training=True)
         loss, dlogits = softmax_cross_entropy(logits, y)
-        if not np.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at a learning rate of {self.optimizer.lr:g}: training has diverged; try a "
-                                "tenth of that rate, and look for NaN or unscaled values in the images")
+        self.expect_finite(loss)
         self.net.backward(dlogits)
         self.optimizer.step()
         return loss, logits
+
+    def expect_finite(self, loss):
+        """Stop, with what to try, where the loss is no longer a number."""
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at a learning rate of {self.optimizer.lr:g}: training has diverged; try a "
+                                "tenth of that rate, and look for NaN or unscaled values in the images")
 
 
 def predict_logits(net, greys, batch_size=32, progress=False):
