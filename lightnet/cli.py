@@ -235,8 +235,8 @@ def two_classes(net, path):
     """The network, if it answers non-COVID or COVID and says how images are prepared."""
     output = net.shapes()[net.output_name][1:]
     if output != (2,) or "input_size" not in net.meta:
-        raise ln.CheckpointError(f"{path}: its output is {output}, its meta has {sorted(net.meta)}; expected a network of two classes "
-                                 "that lightnet trained")
+        raise ln.CheckpointError(f"{path}: its output is {output}, its meta has {sorted(net.meta)}; expected a network of two "
+                                 "classes that lightnet trained")
     return net
 
 

@@ -64,7 +64,9 @@ def other_generators(arrays):
 
 
 @pytest.mark.parametrize("change, words", [
-    (other_generators, "generator"), (no_history, "no checkpoint"), (no_velocity, "another network"), (objects, "cannot be read")])
+    (other_generators, "generator"), (no_history, "no checkpoint"), (no_velocity, "another network"),
+    (objects, "cannot be read"),
+])
 def test_wrong_checkpoints(tmp_path, change, words):
     path = tmp_path / "c.npz"
     save_checkpoint(path, trainer(), {"data": "a"})
