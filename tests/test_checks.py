@@ -93,6 +93,20 @@ class WritesInput(Right):
         return y
 
 
+class WritesInputAtInference(Right):
+    def forward(self, x, training=False):
+        y = super().forward(x.copy(), training)
+        if not training and x.flags.writeable:
+            x += 0.5
+        return y
+
+
+class DoubleAtInference(Right):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        return y if training else y.astype(np.float64)
+
+
 class WritesUpstream(Right):
     def backward(self, dy):
         dx = super().backward(dy.copy())
@@ -153,11 +167,11 @@ class BrokenNorm(BatchNorm2D):
 
 
 FAULTS = {
-    BrokenNorm: "input",
-    WrongSign: "input", OneWrongElement: "factor", Forgotten: "shift", WrongShape: "shift", Zero: "input", Adds: "shift",
-    Double: "y", DoubleGradient: "shift", WritesInput: "input 0", WritesUpstream: "dy", InferenceState: "calls",
-    InferenceCache: "cache", NoRecall: "backward", WrongOutputShape: "output_shape", ForgottenArgument: "config",
-    ReadsMemory: "y", Raises: "forward",
+    BrokenNorm: "input", WrongSign: "input", OneWrongElement: "factor", Forgotten: "shift", WrongShape: "shift",
+    Zero: "input", Adds: "shift", Double: "y", DoubleGradient: "shift", WritesInput: "input 0",
+    WritesInputAtInference: "input 0", DoubleAtInference: "y outside training", WritesUpstream: "dy",
+    InferenceState: "calls", InferenceCache: "cache", NoRecall: "backward", WrongOutputShape: "output_shape",
+    ForgottenArgument: "config", ReadsMemory: "y", Raises: "forward",
 }
 
 

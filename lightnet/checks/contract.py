@@ -25,7 +25,8 @@ def shape_is_foretold(layer, xs, dy):
 def precision_is_kept(layer, xs, dy):
     """float32 in, float32 out: a constant of float64 would double the time of everything after it."""
     y, dxs, grads, state = run(layer, xs, dy)
-    for name, array in {"y": y, **{f"dx of input {i}": dx for i, dx in enumerate(dxs)}, **grads, **state}.items():
+    at_inference = copy.deepcopy(layer).forward(*xs)
+    for name, array in {"y": y, "y outside training": at_inference, **{f"dx of input {i}": dx for i, dx in enumerate(dxs)}, **grads, **state}.items():
         if array.dtype != np.float32:
             yield name, f"is {array.dtype} for float32 inputs and parameters, expected float32"
 
@@ -42,6 +43,7 @@ def any_memory_layout_does(layer, xs, dy):
             yield name, "differs where inputs are views with gaps in memory"
     written = [x.copy() for x in (*xs, dy)]
     run(layer, written[:-1], written[-1])
+    copy.deepcopy(layer).forward(*written[:-1])             # outside training as well
     for i, (array, kept) in enumerate(zip(written, before)):
         if not np.array_equal(array, kept):
             yield ("dy" if i == len(xs) else f"input {i}"), "is written: compute in a new array"
