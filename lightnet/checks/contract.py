@@ -25,8 +25,8 @@ def shape_is_foretold(layer, xs, dy):
 def precision_is_kept(layer, xs, dy):
     """float32 in, float32 out: a constant of float64 would double the time of everything after it."""
     y, dxs, grads, state = run(layer, xs, dy)
-    at_inference = copy.deepcopy(layer).forward(*xs)
-    for name, array in {"y": y, "y outside training": at_inference, **{f"dx of input {i}": dx for i, dx in enumerate(dxs)}, **grads, **state}.items():
+    outputs = {"y": y, "y outside training": copy.deepcopy(layer).forward(*xs)}
+    for name, array in {**outputs, **{f"dx of input {i}": dx for i, dx in enumerate(dxs)}, **grads, **state}.items():
         if array.dtype != np.float32:
             yield name, f"is {array.dtype} for float32 inputs and parameters, expected float32"
 
