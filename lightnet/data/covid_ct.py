@@ -52,7 +52,7 @@ def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 
 
     Notes
     -----
-    The training set's augmentation is not done here.
+    The training set is not augmented here: see `lightnet.data.augment`.
     """
     if which not in (1, 2, "official"):
         raise DatasetError(f"there is no arrangement {which!r}; expected 1, 2 or 'official'")
