@@ -146,7 +146,7 @@ def test_threads_are_counted_from_one():
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    from lightnet.fast.threads import over_images
+    from lightnet.kernels.threads import over_images
 
     def job(start, stop):
         if stop == 4:

@@ -3,6 +3,6 @@ the layer's own, keeps in ``layer.cache`` what its backward needs, and gives the
 """
 
 from ..layers import ELU, Conv2D, ConvTranspose2D, MaxPool2D
-from . import conv_transpose, elu, im2col, max_pool
+from . import conv, conv_transpose, elu, max_pool
 
-VERSIONS = {Conv2D: im2col, ConvTranspose2D: conv_transpose, ELU: elu, MaxPool2D: max_pool}
+VERSIONS = {Conv2D: conv, ConvTranspose2D: conv_transpose, ELU: elu, MaxPool2D: max_pool}

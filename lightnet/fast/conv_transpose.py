@@ -1,22 +1,19 @@
-"""Transposed convolution with the compiled im2col and col2im, one image at a time: ``fast/im2col.py`` turned around."""
+"""Transposed convolution on the register tile: ``fast/conv.py`` turned around, as ``layers/conv_transpose.py`` is."""
 
 import numpy as np
 
-from .im2col import as_matrix, col2im, copy_windows, numbers
-from .threads import over_images
+from ..kernels import memory
+from ..kernels.columns import column_sums
+from ..kernels.threads import over_images
+from . import products
+from .pixels import pixels
 
 
-def forward(layer, x, training=False):
+def forward(layer, x, training=False, out=None):
     """``y = col2im(x @ W.T) + b``; keeps x."""
-    x = np.ascontiguousarray(x)
-    y = np.empty(layer.output_shape(x.shape), x.dtype)
-
-    def images(start, stop):
-        buffer = column_buffer(layer, x.shape)
-        for n in range(start, stop):
-            col2im(layer, x[n].reshape(-1, layer.in_channels), layer.matrix, buffer, y[n])
-            y[n] += layer.params["bias"]
-    over_images(images, len(x))
+    shape = layer.output_shape(x.shape)
+    x, y = pixels(x), memory.empty(shape) if out is None else out
+    over_images(products.adjoint(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, y), len(x))
     if training:
         layer.cache = (x,)
     return y
@@ -25,24 +22,12 @@ def forward(layer, x, training=False):
 def backward(layer, dy):
     """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``."""
     (x,) = layer.cache
-    dy, dx = np.ascontiguousarray(dy), np.empty_like(x)
+    dy, dx, weight = pixels(dy), memory.empty(x.shape), layer.params["weight"]
+    image = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
+    gradient = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
 
     def images(start, stop):
-        buffer = column_buffer(layer, x.shape)
-        dW, db = np.zeros_like(layer.matrix), np.zeros(layer.out_channels, x.dtype)
-        for n in range(start, stop):
-            copy_windows(dy[n], buffer, *numbers(layer))
-            dcols, pixels = as_matrix(buffer), x[n].reshape(-1, layer.in_channels)
-            dW += dcols.T @ pixels
-            db += dy[n].sum(axis=(0, 1))
-            np.matmul(dcols, layer.matrix, out=dx[n].reshape(pixels.shape))
-        return dW, db
-    sums = over_images(images, len(x))
-    layer.grads["weight"] = sum(dW for dW, _ in sums).reshape(layer.params["weight"].shape)
-    layer.grads["bias"] = sum(db for _, db in sums)
+        image(start, stop)
+        return gradient(start, stop)[:, :x.shape[3]].reshape(weight.shape), column_sums(dy[start:stop])
+    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(images, len(x)))
     return dx
-
-
-def column_buffer(layer, x_shape):
-    """Room for the columns of one image, (H, W, KH, KW, F)."""
-    return np.empty((*x_shape[1:3], *layer.kernel, layer.out_channels), np.float32)

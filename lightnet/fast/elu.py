@@ -11,7 +11,9 @@ keeps its relative precision near 0, where ``exp(x)`` is 1.000... and the subtra
 
 import numpy as np
 
-from .threads import compiled, over_images
+from ..kernels import memory
+from ..kernels.compiling import compiled
+from ..kernels.threads import over_images
 
 LOWEST = np.float32(-16)                        # exp(-16) is 1e-7, half a unit in the last place of 1: below it y = -alpha
 SIXTY_FOURTH, ZERO, ONE, TWO = np.float32(1 / 64), np.float32(0), np.float32(1), np.float32(2)
@@ -21,7 +23,7 @@ C2, C3, C4, C5 = (np.float32(1 / n) for n in (2, 6, 24, 120))       # Taylor: t 
 def forward(layer, x, training=False):
     """``y = x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere; keeps y."""
     x = np.ascontiguousarray(x)
-    y, alpha = np.empty_like(x), np.float32(layer.alpha)
+    y, alpha = memory.empty(x.shape), np.float32(layer.alpha)
     over_images(lambda start, stop: elu(x[start:stop].reshape(-1), y[start:stop].reshape(-1), alpha), len(x))
     if training:
         layer.cache = (y,)
@@ -31,7 +33,7 @@ def forward(layer, x, training=False):
 def backward(layer, dy):
     """``dx = dy`` where y > 0, ``dy * (y + alpha)`` elsewhere."""
     (y,) = layer.cache
-    dy, dx, alpha = np.ascontiguousarray(dy), np.empty_like(y), np.float32(layer.alpha)
+    dy, dx, alpha = np.ascontiguousarray(dy), memory.empty(y.shape), np.float32(layer.alpha)
     over_images(lambda start, stop: elu_backward(y[start:stop].reshape(-1), dy[start:stop].reshape(-1),
                                                  dx[start:stop].reshape(-1), alpha), len(y))
     return dx

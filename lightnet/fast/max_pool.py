@@ -6,14 +6,16 @@ is read where it lies, all its channels at a time, and of the winner one byte is
 
 import numpy as np
 
-from .threads import compiled, over_images
+from ..kernels import memory
+from ..kernels.compiling import compiled
+from ..kernels.threads import over_images
 
 
 def forward(layer, x, training=False):
     """``y = max over the window``; keeps each winner's place in its window."""
     x = np.ascontiguousarray(x)
-    y = np.empty(layer.output_shape(x.shape), x.dtype)
-    winner = np.empty(y.shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
+    y = memory.empty(layer.output_shape(x.shape))
+    winner = memory.empty(y.shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
     over_images(lambda start, stop: largest(x[start:stop], y[start:stop], winner[start:stop], *numbers(layer)), len(x))
     if training:
         layer.cache = (x.shape, winner)
@@ -23,7 +25,7 @@ def forward(layer, x, training=False):
 def backward(layer, dy):
     """Each winner gets its window's dy; a pixel that won in several adds up."""
     x_shape, winner = layer.cache
-    dy, dx = np.ascontiguousarray(dy), np.empty(x_shape, dy.dtype)
+    dy, dx = np.ascontiguousarray(dy), memory.empty(x_shape)
     over_images(lambda start, stop: to_winners(dy[start:stop], dx[start:stop], winner[start:stop], *numbers(layer)), len(dy))
     return dx
 

@@ -1,0 +1,39 @@
+"""Convolution on the register tile (``kernels/tile.py``): no columns are made, forward or backward."""
+
+import numpy as np
+
+from ..kernels import memory
+from ..kernels.columns import column_sums
+from ..kernels.threads import over_images
+from . import products, winograd
+from .pixels import pixels
+
+
+def forward(layer, x, training=False, out=None):
+    """``y = im2col(x) @ W + b``; keeps x."""
+    shape = layer.output_shape(x.shape)
+    x, y = pixels(x), memory.empty(shape) if out is None else out
+    weight, bias = layer.params["weight"], layer.params["bias"]
+    if winograd.serves(layer):
+        job = winograd.correlation(x, weight, bias, layer.padding, y)
+    else:
+        job = products.correlation(x, weight, bias, layer.stride, layer.padding, y)
+    over_images(job, len(x))
+    if training:
+        layer.cache = (x,)
+    return y
+
+
+def backward(layer, dy):
+    """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``."""
+    (x,) = layer.cache
+    dy, dx, weight = pixels(dy), memory.empty(x.shape), layer.params["weight"]
+    if winograd.serves(layer):
+        both = winograd.gradients(x, dy, weight, layer.padding, dx)
+    else:
+        both = products.gradients(x, dy, weight, layer.stride, layer.padding, dx)
+
+    def images(start, stop):
+        return both(start, stop), column_sums(dy[start:stop])
+    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(images, len(x)))
+    return dx

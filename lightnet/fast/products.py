@@ -1,0 +1,126 @@
+"""Convolution's three products through the register tile: what Conv2D and ConvTranspose2D compute, forward and backward.
+
+    correlation       y  = im2col(x) @ W + b            Conv2D forward;  ConvTranspose2D's dx
+    adjoint           x  = col2im(y @ W.T) + b          ConvTranspose2D forward;  Conv2D's dx
+    weight_gradient   dW = im2col(x).T @ dy             both
+
+Each function prepares tables and packed weights, and returns a job: ``job(start, stop)`` computes a range of images. No columns
+are made, but in the adjoint of windows that overlap and skip pixels (stride above 1).
+"""
+
+import functools
+
+import numpy as np
+
+from ..kernels import memory, tables
+from ..kernels.columns import add_windows
+from ..kernels.packing import bias_panels, no_bias, panels
+from ..kernels.product import Flat, multiply
+from ..kernels.tile import ADD, STORE
+from .pixels import flat, padded, pitch, wide
+
+NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
+
+
+def correlation(x, weight, bias, stride, padding, y):
+    """``y = im2col(x) @ W + b``, weight (KH, KW, C, F)."""
+    *kernel, C, F = weight.shape
+    (top, bottom), (left, right) = padding
+    packed, bias = panels(weight.reshape(-1, F)), bias_panels(bias)
+
+    def job(start, stop):
+        xs, ys = padded(x[start:stop], padding), y[start:stop]
+        target = ys if F == wide(F) else memory.empty((*ys.shape[:3], wide(F)))
+        table = tables.convolution(xs.shape[2], pitch(xs), C, tuple(kernel), stride, y.shape[1:3], pitch(target), F)
+        multiply(table, stop - start, flat(xs), weights(packed), flat(target), bias, STORE, NOTHING)
+        if target is not ys:
+            ys[:] = target[..., :F]
+    return job
+
+
+def adjoint(y, weight, bias, stride, padding, x):
+    """``x = col2im(y @ W.T) + b``."""
+    *kernel, C, F = weight.shape
+    if stride == (1, 1) and all(p < K for K, sides in zip(kernel, padding) for p in sides):
+        # with stride 1 it is a convolution again: each pixel gathers from the windows that held it, the kernel turned around
+        turned = weight[::-1, ::-1].transpose(0, 1, 3, 2)
+        around = tuple(tuple(K - 1 - p for p in sides) for K, sides in zip(kernel, padding))
+        return correlation(y, turned, bias, stride, around, x)
+    if stride == tuple(kernel) and padding == ((0, 0), (0, 0)) and C == wide(C) and x.shape[1:3] == tuple(
+            side * K for side, K in zip(y.shape[1:3], kernel)):
+        return spreading(y, weight, bias, x)
+    return adding_windows(y, weight, bias, stride, padding, x)
+
+
+def spreading(y, weight, bias, x):
+    """The adjoint where windows do not overlap: each pixel of y makes KH x KW pixels of x of its own."""
+    KH, KW, C, F = weight.shape
+    columns = weight.transpose(3, 0, 1, 2).reshape(F, -1)               # (F, KH*KW*C)
+    packed, bias = panels(columns), bias_panels(bias, KH * KW)
+    table = tables.spread(y.shape[1:3], pitch(y), F, (KH, KW), pitch(x), C)
+
+    def job(start, stop):
+        multiply(table, stop - start, flat(y[start:stop]), weights(packed), flat(x[start:stop]), bias, STORE, NOTHING)
+    return job
+
+
+def adding_windows(y, weight, bias, stride, padding, x):
+    """The adjoint in general, image by image: columns, and each window's are added where it was."""
+    KH, KW, C, F = weight.shape
+    matrix = weight.reshape(-1, F).T                                    # (F, KH*KW*C)
+    packed, zeros = panels(matrix), no_bias(matrix.shape[1])
+    OH, OW = y.shape[1:3]
+    table = tables.convolution(OW, pitch(y), F, (1, 1), (1, 1), (OH, OW), wide(matrix.shape[1]), matrix.shape[1])
+
+    def job(start, stop):
+        columns = memory.empty((1, OH, OW, wide(matrix.shape[1])))
+        for n in range(start, stop):
+            multiply(table, 1, flat(y[n:n + 1]), weights(packed), flat(columns), zeros, STORE, NOTHING)
+            add_windows(columns[0], x[n], bias, KH, KW, *stride, padding[0][0], padding[1][0])
+    return job
+
+
+def weight_gradient(x, dy, kernel, stride, padding):
+    """``dW = im2col(x).T @ dy`` of a range of images, (KH*KW*C, F) with F in whole panels."""
+    C, F = x.shape[3], dy.shape[3]
+    KH, KW = kernel
+    zeros = no_bias(F)
+
+    def job(start, stop):
+        xs, dys = padded(x[start:stop], padding), dy[start:stop]
+        if F != wide(F):
+            dys = padded_channels(dys, wide(F))
+        table = tables.weight_gradient(xs.shape[2], pitch(xs), C, kernel, stride, dy.shape[1:3], pitch(dys), F)
+        dW = np.zeros((KH * KW * C, wide(F)), np.float32)
+        multiply(table, stop - start, flat(xs), flat(dys), weights(dW.reshape(-1)), zeros, ADD, memory.empty((table.scratch,)))
+        return dW
+    return job
+
+
+def gradients(x, dy, weight, stride, padding, dx):
+    """dx, and dW of a range of images (KH, KW, C, F)."""
+    *kernel, C, F = weight.shape
+    image = adjoint(dy, weight, np.zeros(C, np.float32), stride, padding, dx)
+    gradient = weight_gradient(x, dy, tuple(kernel), stride, padding)
+
+    def job(start, stop):
+        image(start, stop)
+        return gradient(start, stop)[:, :F].reshape(weight.shape)
+    return job
+
+
+def added(pairs):
+    """The sums of each range's (dW, db), in order."""
+    return tuple(functools.reduce(np.add, arrays) for arrays in zip(*pairs))
+
+
+def padded_channels(x, channels):
+    """Zeros as further channels."""
+    result = memory.empty((*x.shape[:3], channels))
+    result[..., :x.shape[3]], result[..., x.shape[3]:] = x, 0
+    return result
+
+
+def weights(packed):
+    """What all images share: a distance of 0 between them."""
+    return Flat(packed, 0)

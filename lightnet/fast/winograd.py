@@ -1,0 +1,62 @@
+"""3x3 convolution with stride 1 by Winograd's method (``kernels/winograd.py``), in the place of ``products.py``'s functions."""
+
+import numpy as np
+
+from ..kernels import memory
+from ..kernels import winograd as kernel
+from ..kernels.vector import LANES
+from .pixels import padded
+
+PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
+
+
+def serves(layer):
+    """Whether this convolution has the form, and enough channels, that the method takes and is worth."""
+    return (layer.kernel == (3, 3) and layer.stride == (1, 1) and layer.in_channels % LANES == 0
+            and layer.out_channels % LANES == 0)
+
+
+def correlation(x, weight, bias, padding, y):
+    """``y = im2col(x) @ W + b``."""
+    C, F = weight.shape[2:]
+    U, around = kernel.packed(kernel.transformed_weights(weight)), to_whole_patches(padding, y.shape)
+
+    def job(start, stop):
+        block = block_of(stop - start, y.shape)
+        V, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F))
+        kernel.forward(padded(x[start:stop], around), U, bias, y[start:stop], block, V, M)
+    return job
+
+
+def gradients(x, dy, weight, padding, dx):
+    """dx, and of a range of images dW (3, 3, C, F)."""
+    C, F = weight.shape[2:]
+    turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
+    Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
+    (top, _), (left, _) = padding
+    H, W = x.shape[1:3]
+
+    def job(start, stop):
+        block = block_of(stop - start, dy.shape)
+        V, Z, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F, C))
+        dU, dW = memory.empty((kernel.ENTRIES * C * F,)), np.empty(weight.shape, np.float32)
+        xs = padded(x[start:stop], around)
+        image = memory.empty(xs.shape)
+        image[:] = 0
+        kernel.backward(xs, dy[start:stop], Ut, image, dU, dW, block, V, Z, M)
+        dx[start:stop] = image[:, top:top + H, left:left + W]
+        return dW
+    return job
+
+
+def to_whole_patches(padding, y_shape):
+    """More zeros below and right, so that whole patches cover the image."""
+    (top, bottom), (left, right) = padding
+    OH, OW = y_shape[1:3]
+    return (top, bottom + -OH % kernel.OUT), (left, right + -OW % kernel.OUT)
+
+
+def block_of(N, y_shape):
+    """How many patches to take at a time: equal blocks of at most `PATCHES`."""
+    patches = N * -(-y_shape[1] // kernel.OUT) * -(-y_shape[2] // kernel.OUT)
+    return -(-patches // -(-patches // PATCHES))

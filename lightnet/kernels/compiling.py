@@ -1,0 +1,57 @@
+"""Numba's compiler for all kernels: where the result is kept, and what is said while it takes.
+
+Numba keeps machine code on disk, but looks only at the file of the function itself: after a change in a kernel that it calls,
+it would go on with the old one. So the folder's name is a digest of all kernels' sources, of Numba's version and of the
+settings below: another source is another folder. It lies in the user's cache, never beside the package, which may be
+read-only; where no folder can be written, every process compiles anew.
+"""
+
+import functools
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numba
+
+PACKAGE = Path(__file__).parents[1]
+PLAIN = os.environ.get("LIGHTNET_KERNELS") == "plain"               # no LLVM IR: what runs where that does not work
+CHECK = os.environ.get("LIGHTNET_CHECK_ADDRESSES") == "1"           # every table of addresses against its buffer
+OPTIONS = {"nogil": True, "error_model": "numpy"}                   # without Python's lock; a division by zero gives inf
+
+
+def compiled(function):
+    """Compile when first called, in any thread; keep the machine code on disk."""
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(**OPTIONS)(function)
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    try:
+        return numba.njit(cache=True, **OPTIONS)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@functools.cache
+def cache_folder():
+    """The folder for these sources and settings, or None where it cannot be written.
+
+    ``LIGHTNET_CACHE`` names another place than ``~/.cache/lightnet``.
+    """
+    root = os.environ.get("LIGHTNET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightnet")
+    try:
+        folder = Path(root).expanduser() / digest()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):                                 # RuntimeError: no home
+        return None
+    return folder
+
+
+def digest():
+    """Names what the machine code depends on, but for the processor, which Numba itself takes into account."""
+    seen = hashlib.sha256(f"{numba.__version__} {PLAIN} {CHECK}".encode())
+    for room in ("kernels", "fast"):
+        for path in sorted((PACKAGE / room).glob("*.py")):
+            seen.update(path.read_bytes())
+    return seen.hexdigest()[:16]

@@ -1,0 +1,91 @@
+"""Arrays whose memory is used again: no buffer of a training step is new from the second step on.
+
+The operating system hands out memory in pages, and fills each with zeros at its first touch. A step of the paper's network
+makes gigabytes of arrays, so that ``np.empty`` for each costs as much as the arithmetic. Here the memory of an array goes back
+to a pool when Python drops the last reference to it or to a view of it, and the next array of about that size gets it. So the
+plan of who may use which memory when is Python's own reference counting: what Graph lets go is free.
+
+Blocks begin at large pages (2 MB, on Linux), which save the processor most of its address look-ups.
+"""
+
+import mmap
+import threading
+
+import numpy as np
+
+SMALL = 1 << 16                                 # bytes; smaller arrays come from NumPy, whose heap is not given back either
+LARGE_PAGE = 1 << 21
+SLACK = 1.5                                     # a block serves arrays from 1 / SLACK of its size on
+
+
+class Pool:
+    """Free blocks of memory, and how much there is.
+
+    Attributes
+    ----------
+    used, peak, total : int
+        Bytes in arrays now, the most there ever were at once, and all that the pool holds.
+    """
+
+    def __init__(self):
+        self.lock = threading.RLock()           # a garbage collection may free a block while one is being taken
+        self.free, self.used, self.peak, self.total, self.made = [], 0, 0, 0, 0
+
+    def take(self, size):
+        """The smallest free block that is large enough and not much too large, or a new one."""
+        with self.lock:
+            fitting = [block for block in self.free if size <= block.size <= SLACK * size]
+            block = min(fitting, key=lambda block: block.size, default=None)
+            if block is not None:
+                self.free.remove(block)
+            else:
+                block = Block(size, self.made)
+                self.made, self.total = self.made + 1, self.total + block.size
+            self.used += block.size
+            self.peak = max(self.peak, self.used)
+            while self.free and self.total > SLACK * self.peak:          # other sizes than now: the one free for longest goes
+                self.total -= self.free.pop(0).size
+            return block
+
+    def give_back(self, block):
+        """The block's array is gone."""
+        with self.lock:
+            self.used -= block.size
+            self.free.append(block)
+
+
+class Block:
+    """Memory from the system. Its begin is shifted a little from block to block: numbers at the same place of two arrays would
+    otherwise lie at the same place in the cache, where one displaces the other."""
+
+    def __init__(self, size, number):
+        self.size, shift = size, number % 13 * 320
+        self.map = mmap.mmap(-1, size + LARGE_PAGE + 4096)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self.map.madvise(mmap.MADV_HUGEPAGE)
+        address = np.frombuffer(self.map, np.uint8).ctypes.data
+        self.address = address + -address % LARGE_PAGE + shift
+
+
+class Lease:
+    """What an array's memory belongs to: with the last array that refers to it, the block goes back."""
+
+    def __init__(self, block, shape, dtype):
+        self.block = block
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (block.address, False)}
+
+    def __del__(self):
+        pool.give_back(self.block)
+
+
+pool = Pool()
+
+
+def empty(shape, dtype=np.float32):
+    """As ``np.empty``, from memory that has been used before where there is some."""
+    dtype = np.dtype(dtype)
+    shape = tuple(int(side) for side in shape)
+    size = dtype.itemsize * int(np.prod(shape))
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype))

@@ -1,0 +1,110 @@
+"""Words for writing vector instructions: a few functions over LLVM's IR builder, for the kernels that compose them.
+
+Numba compiles Python through LLVM, and its ``@intrinsic`` lets a function write LLVM's own language, the IR. There a vector of
+16 floats is a type like any other: LLVM splits it into two registers of 8 where the processor has AVX2, takes one of 16 with
+AVX-512, four of 4 on ARM. So the kernels say what is to be computed, 16 numbers at a time, and the width follows the CPU.
+"""
+
+import functools
+import platform
+import struct
+
+from llvmlite import binding, ir
+from numba.core import cgutils
+
+LANES = 16                                                  # of a panel: the kernels' columns are computed in sixteens
+FLOAT, INT = ir.FloatType(), ir.IntType(64)
+
+
+def vector(lanes):
+    """The type of so many floats."""
+    return ir.VectorType(FLOAT, lanes)
+
+
+ARM = platform.machine().lower() in ("aarch64", "arm64")
+
+
+def registers():
+    """How many vector registers the processor has: 32 with AVX-512 and on ARM, else 16."""
+    return 32 if ARM or binding.get_host_cpu_features().get("avx512f") else 16
+
+
+def has_multiply_add():
+    """Whether a vector multiply-add is an instruction; without it LLVM would call a function for each number."""
+    return ARM or bool(binding.get_host_cpu_features().get("fma"))
+
+
+def integer(value):
+    """A constant."""
+    return ir.Constant(INT, value)
+
+
+def constant(value, lanes):
+    """One number in every lane."""
+    single = struct.unpack("f", struct.pack("f", value))[0]         # IR wants a float that float32 holds exactly
+    return ir.Constant(vector(lanes), [single] * lanes)
+
+
+def pointer(context, builder, array_type, array, offsets):
+    """Where the element at the sum of the offsets lies, in a one-dimensional array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [functools.reduce(builder.add, offsets)])
+
+
+def load(builder, place, lanes):
+    """So many floats from memory, at any address."""
+    value = builder.load(builder.bitcast(place, vector(lanes).as_pointer()))
+    value.align = 4
+    return value
+
+
+def store(builder, value, place):
+    """A vector to memory, at any address."""
+    builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
+
+
+def splat(builder, number, lanes):
+    """One float in every lane: on x86 a single load instruction."""
+    empty = ir.Constant(vector(lanes), ir.Undefined)
+    index = ir.VectorType(ir.IntType(32), lanes)
+    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(index, [0] * lanes))
+
+
+def multiply_add(builder, a, b, c):
+    """``a * b + c`` in one instruction, rounded once."""
+    kind = a.type
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.v{kind.count}f32")
+    return builder.call(function, [a, b, c])
+
+
+def loop(builder, count, start, body):
+    """``for i in range(count): values = body(i, values)`` with the values in registers; count is at least 1."""
+    before, inside, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
+    builder.branch(inside)
+    builder.position_at_end(inside)
+    i, values = builder.phi(INT), [builder.phi(value.type) for value in start]
+    i.add_incoming(integer(0), before)
+    for value, first in zip(values, start):
+        value.add_incoming(first, before)
+    results = body(i, values)
+    following, end = builder.add(i, integer(1)), builder.block
+    i.add_incoming(following, end)
+    for value, result in zip(values, results):
+        value.add_incoming(result, end)
+    builder.cbranch(builder.icmp_signed("<", following, count), inside, after)
+    builder.position_at_end(after)
+    return results
+
+
+def switch(builder, value, cases):
+    """Emit one of several pieces of code, chosen by an integer when it runs: ``cases[value]()``."""
+    end = builder.append_basic_block("end")
+    chosen = builder.switch(value, end)
+    for number, emit in cases.items():
+        block = builder.append_basic_block("case")
+        chosen.add_case(integer(number), block)
+        builder.position_at_end(block)
+        emit()
+        builder.branch(end)
+    builder.position_at_end(end)
