@@ -59,25 +59,64 @@ class Kept(tuple):
         return kept
 
 
-def run_forward(layer, *xs, training=False):
-    """``layer.forward``, in the version that the backend has for this layer and these inputs."""
+def run_forward(layer, *xs, training=False, out=None):
+    """``layer.forward``, in the version that the backend has for this layer and these inputs; ``out`` is for a fast one."""
     version = version_for(layer, *xs)
-    y = version.forward(layer, *xs, training=training)
+    place = {} if out is None or version is type(layer) else {"out": out}
+    y = version.forward(layer, *xs, training=training, **place)
     if training and version is not type(layer):
         layer.cache = Kept(layer.cache, version)
     return y
 
 
-def run_backward(layer, dy):
+def run_backward(layer, dy, out=None):
     """``layer.backward``, in the version that ran forward."""
-    return version_that_ran(layer).backward(layer, dy)
+    version = version_that_ran(layer)
+    place = {} if out is None or version is type(layer) else {"out": out}
+    return version.backward(layer, dy, **place)
+
+
+class NoSchedule:
+    """Every version computes wherever it likes."""
+
+    def out(self, node, arrays):
+        """No place in particular."""
+
+
+def forward_schedule(graph, x, observe):
+    """What may be computed in place, forward (``fast/schedule.py``); nothing where somebody looks on."""
+    if observe or _current == "numpy" or x.dtype != np.float32 or not fast_versions():
+        return NoSchedule()
+    from .fast.schedule import Forward
+    return Forward(graph, x.shape)
+
+
+def backward_schedule(graph, observe):
+    """What may be computed in place, backward."""
+    if observe or not fast_versions():
+        return NoSchedule()
+    from .fast.schedule import Backward
+    return Backward(graph)
+
+
+def add(a, b):
+    """``a + b``: a new array."""
+    if _current == "numpy" or a.dtype != np.float32 or not fast_versions():
+        return a + b
+    from .fast.merge import added
+    return added(a, b)
 
 
 def version_for(layer, *xs):
     """The fast version for exactly this class and float32; else the class itself, whose functions have the same signatures."""
     if _current == "numpy" or any(x.dtype != np.float32 for x in xs):
         return type(layer)
-    return fast_versions().get(type(layer), type(layer))
+    return version_for_class(type(layer))
+
+
+def version_for_class(kind):
+    """The fast version of this class of layers, or the class."""
+    return fast_versions().get(kind, kind)
 
 
 def version_that_ran(layer):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .backend import run_backward, run_forward
+from .backend import add, backward_schedule, forward_schedule, run_backward, run_forward
 from .errors import BackwardError, DtypeError, GraphError, ShapeError
 from .layers import Layer
 
@@ -135,10 +135,11 @@ class Graph:
         """
         values = {IMAGE: self.admit(x)}
         readers = Counter(name for node in self.nodes.values() for name in node.inputs)
+        schedule = forward_schedule(self, values[IMAGE], observe)
         for node in self.nodes.values():
             inputs = [values[name] for name in node.inputs]
             with naming(node):
-                y = values[node.name] = run_forward(node.layer, *inputs, training=training)
+                y = values[node.name] = run_forward(node.layer, *inputs, training=training, out=schedule.out(node, inputs))
             if observe:
                 observe(node, inputs, y)
             for name in node.inputs:                        # free what nobody will read any more
@@ -166,15 +167,16 @@ class Graph:
         ndarray (N, H, W, C)
         """
         gradients = {self.output_name: self.admit_gradient(dy)}
+        schedule = backward_schedule(self, observe)
         for node in reversed(self.nodes.values()):
             if node.name not in gradients:
                 raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
             node_dy = gradients.pop(node.name)
-            node_dx = run_backward(node.layer, node_dy)
+            node_dx = run_backward(node.layer, node_dy, out=schedule.out(node, node_dy))
             for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                 # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
                 # array, not +=, since a layer may hand the same one to all its inputs (Add does).
-                gradients[name] = gradients[name] + dx if name in gradients else dx
+                gradients[name] = add(gradients[name], dx) if name in gradients else dx
             if observe:
                 observe(node, [node_dy], node_dx)
         return gradients[IMAGE]

@@ -17,12 +17,12 @@ def threads_as_before():
     ln.set_num_threads(1)
 
 
-def both(layer, x, seed=0):
-    """(y, dx, gradients) of the layer's own code and of its fast version, for a float32 x."""
+def both(layer, *xs, seed=0):
+    """(y, dx, gradients) of the layer's own code and of its fast version, for float32 inputs."""
     results = []
     for name in ("numpy", "numba"):
         with ln.backend(name):
-            y = run_forward(layer, x, training=True)
+            y = run_forward(layer, *xs, training=True)
             dy = np.random.default_rng(seed).standard_normal(y.shape, dtype=np.float32)
             dx = run_backward(layer, dy)
             assert (version_that_ran(layer) is type(layer)) == (name == "numpy")
@@ -30,19 +30,20 @@ def both(layer, x, seed=0):
     return results
 
 
-def agree(layer, x, seed=0):
-    (y, dx, grads), (fast_y, fast_dx, fast_grads) = both(layer, x, seed)
-    for name, a, b in [("y", y, fast_y), ("dx", dx, fast_dx), *((key, grads[key], fast_grads[key]) for key in grads)]:
+def agree(layer, *xs, seed=0):
+    (y, dx, grads), (fast_y, fast_dx, fast_grads) = both(layer, *xs, seed=seed)
+    inputs = zip(*(d if isinstance(d, tuple) else (d,) for d in (dx, fast_dx)))
+    for name, a, b in [("y", y, fast_y), *(("dx", *pair) for pair in inputs), *((key, grads[key], fast_grads[key]) for key in grads)]:
         assert b.dtype == np.float32
-        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * max(np.abs(a).max(), 1), err_msg=f"{name} of {layer}, {x.shape}")
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * max(np.abs(a).max(), 1), err_msg=f"{name} of {layer}, {[x.shape for x in xs]}")
 
 
 @pytest.mark.parametrize("kind", sorted(cls.__name__ for cls in VERSIONS))
 def test_equal_over_random_shapes(kind):
     for seed in range(25):
         rng = np.random.default_rng(seed)
-        layer, (shape,) = RANDOM[kind](rng)
-        agree(layer, rng.standard_normal(shape, dtype=np.float32), seed)
+        layer, shapes = RANDOM[kind](rng)
+        agree(layer, *(rng.standard_normal(shape, dtype=np.float32) for shape in shapes), seed=seed)
 
 
 @pytest.mark.parametrize("layer", [Conv2D(64, 32, 3, padding=1, seed=0), Conv2D(64, 16, 1, seed=0),
@@ -160,6 +161,6 @@ def test_an_error_in_a_thread_reaches_the_caller():
 def test_profile_says_which_version_ran():
     net = ln.models.light_cnn(seed=0)
     versions = {row.operation: row.version for row in net.profile(np.zeros((1, 33, 33, 3), np.float32), repeats=1)}
-    assert versions["Conv2D"] == versions["ELU"] == "numba" and versions["Concat"] == "numpy"
+    assert versions["Conv2D"] == versions["ELU"] == "numba" and versions["Dense"] == "numpy"
     with ln.backend("numpy"):
         assert {row.version for row in net.profile(np.zeros((1, 33, 33, 3), np.float32), repeats=1)} == {"numpy"}

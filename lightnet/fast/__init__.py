@@ -1,8 +1,12 @@
-"""Fast versions of whole layers. Each file has ``forward(layer, *xs, training)`` and ``backward(layer, dy)``, the signatures of
-the layer's own, keeps in ``layer.cache`` what its backward needs, and gives the same results; `lightnet.backend` chooses.
+"""Fast versions of whole layers. Each has ``forward(layer, *xs, training, out)`` and ``backward(layer, dy)``: the signatures of
+the layer's own functions, but for ``out``, an array to compute into. It keeps in ``layer.cache`` what its backward needs, and
+gives the same results; `lightnet.backend` chooses.
 """
 
-from ..layers import ELU, Conv2D, ConvTranspose2D, MaxPool2D
-from . import conv, conv_transpose, elu, max_pool
+from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
+from . import activation, batch_norm, conv, conv_transpose, merge, pooling
 
-VERSIONS = {Conv2D: conv, ConvTranspose2D: conv_transpose, ELU: elu, MaxPool2D: max_pool}
+VERSIONS = {
+    Conv2D: conv, ConvTranspose2D: conv_transpose, BatchNorm2D: batch_norm, ELU: activation.elu, ReLU: activation.relu,
+    MaxPool2D: pooling.MaxPool2D, GlobalAvgPool: pooling.GlobalAvgPool, Concat: merge.Concat, Add: merge.Add,
+}

@@ -1,18 +1,15 @@
 """Convolution on the register tile (``kernels/tile.py``): no columns are made, forward or backward."""
 
-import numpy as np
-
 from ..kernels import memory
-from ..kernels.columns import column_sums
+from ..kernels.images import regular
 from ..kernels.threads import over_images
 from . import products, winograd
-from .pixels import pixels
 
 
 def forward(layer, x, training=False, out=None):
     """``y = im2col(x) @ W + b``; keeps x."""
     shape = layer.output_shape(x.shape)
-    x, y = pixels(x), memory.empty(shape) if out is None else out
+    x, y = regular(x), memory.empty(shape) if out is None else out
     weight, bias = layer.params["weight"], layer.params["bias"]
     if winograd.serves(layer):
         job = winograd.correlation(x, weight, bias, layer.padding, y)
@@ -27,13 +24,10 @@ def forward(layer, x, training=False, out=None):
 def backward(layer, dy):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``."""
     (x,) = layer.cache
-    dy, dx, weight = pixels(dy), memory.empty(x.shape), layer.params["weight"]
+    dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
     if winograd.serves(layer):
-        both = winograd.gradients(x, dy, weight, layer.padding, dx)
+        job = winograd.gradients(x, dy, weight, layer.padding, dx)
     else:
-        both = products.gradients(x, dy, weight, layer.stride, layer.padding, dx)
-
-    def images(start, stop):
-        return both(start, stop), column_sums(dy[start:stop])
-    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(images, len(x)))
+        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx)
+    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(job, len(x)))
     return dx

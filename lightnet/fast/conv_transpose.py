@@ -3,16 +3,16 @@
 import numpy as np
 
 from ..kernels import memory
-from ..kernels.columns import column_sums
+from ..kernels.elementwise import column_sums
+from ..kernels.images import images, regular
 from ..kernels.threads import over_images
 from . import products
-from .pixels import pixels
 
 
 def forward(layer, x, training=False, out=None):
     """``y = col2im(x @ W.T) + b``; keeps x."""
     shape = layer.output_shape(x.shape)
-    x, y = pixels(x), memory.empty(shape) if out is None else out
+    x, y = regular(x), memory.empty(shape) if out is None else out
     over_images(products.adjoint(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, y), len(x))
     if training:
         layer.cache = (x,)
@@ -22,12 +22,12 @@ def forward(layer, x, training=False, out=None):
 def backward(layer, dy):
     """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``."""
     (x,) = layer.cache
-    dy, dx, weight = pixels(dy), memory.empty(x.shape), layer.params["weight"]
+    dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
     image = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
     gradient = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
 
-    def images(start, stop):
+    def gradients(start, stop):
         image(start, stop)
-        return gradient(start, stop)[:, :x.shape[3]].reshape(weight.shape), column_sums(dy[start:stop])
-    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(images, len(x)))
+        return gradient(start, stop)[:, :x.shape[3]].reshape(weight.shape), column_sums(images(dy[start:stop]))
+    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(gradients, len(x)))
     return dx

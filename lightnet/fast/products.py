@@ -15,9 +15,11 @@ import numpy as np
 from ..kernels import memory, tables
 from ..kernels.columns import add_windows
 from ..kernels.packing import bias_panels, no_bias, panels
-from ..kernels.product import Flat, multiply
+from ..kernels.elementwise import column_sums
+from ..kernels.images import Flat, images
+from ..kernels.product import multiply
 from ..kernels.tile import ADD, STORE
-from .pixels import flat, padded, pitch, wide
+from .padding import padded, padded_channels, wide
 
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
 
@@ -31,8 +33,8 @@ def correlation(x, weight, bias, stride, padding, y):
     def job(start, stop):
         xs, ys = padded(x[start:stop], padding), y[start:stop]
         target = ys if F == wide(F) else memory.empty((*ys.shape[:3], wide(F)))
-        table = tables.convolution(xs.shape[2], pitch(xs), C, tuple(kernel), stride, y.shape[1:3], pitch(target), F)
-        multiply(table, stop - start, flat(xs), weights(packed), flat(target), bias, STORE, NOTHING)
+        table = tables.convolution(xs.shape[2], images(xs).pitch, C, tuple(kernel), stride, y.shape[1:3], images(target).pitch, F)
+        multiply(table, stop - start, images(xs).flat, weights(packed), images(target).flat, bias, STORE, NOTHING)
         if target is not ys:
             ys[:] = target[..., :F]
     return job
@@ -57,10 +59,10 @@ def spreading(y, weight, bias, x):
     KH, KW, C, F = weight.shape
     columns = weight.transpose(3, 0, 1, 2).reshape(F, -1)               # (F, KH*KW*C)
     packed, bias = panels(columns), bias_panels(bias, KH * KW)
-    table = tables.spread(y.shape[1:3], pitch(y), F, (KH, KW), pitch(x), C)
+    table = tables.spread(y.shape[1:3], images(y).pitch, F, (KH, KW), images(x).pitch, C)
 
     def job(start, stop):
-        multiply(table, stop - start, flat(y[start:stop]), weights(packed), flat(x[start:stop]), bias, STORE, NOTHING)
+        multiply(table, stop - start, images(y[start:stop]).flat, weights(packed), images(x[start:stop]).flat, bias, STORE, NOTHING)
     return job
 
 
@@ -70,12 +72,12 @@ def adding_windows(y, weight, bias, stride, padding, x):
     matrix = weight.reshape(-1, F).T                                    # (F, KH*KW*C)
     packed, zeros = panels(matrix), no_bias(matrix.shape[1])
     OH, OW = y.shape[1:3]
-    table = tables.convolution(OW, pitch(y), F, (1, 1), (1, 1), (OH, OW), wide(matrix.shape[1]), matrix.shape[1])
+    table = tables.convolution(OW, images(y).pitch, F, (1, 1), (1, 1), (OH, OW), wide(matrix.shape[1]), matrix.shape[1])
 
     def job(start, stop):
         columns = memory.empty((1, OH, OW, wide(matrix.shape[1])))
         for n in range(start, stop):
-            multiply(table, 1, flat(y[n:n + 1]), weights(packed), flat(columns), zeros, STORE, NOTHING)
+            multiply(table, 1, images(y[n:n + 1]).flat, weights(packed), images(columns).flat, zeros, STORE, NOTHING)
             add_windows(columns[0], x[n], bias, KH, KW, *stride, padding[0][0], padding[1][0])
     return job
 
@@ -90,35 +92,28 @@ def weight_gradient(x, dy, kernel, stride, padding):
         xs, dys = padded(x[start:stop], padding), dy[start:stop]
         if F != wide(F):
             dys = padded_channels(dys, wide(F))
-        table = tables.weight_gradient(xs.shape[2], pitch(xs), C, kernel, stride, dy.shape[1:3], pitch(dys), F)
+        table = tables.weight_gradient(xs.shape[2], images(xs).pitch, C, kernel, stride, dy.shape[1:3], images(dys).pitch, F)
         dW = np.zeros((KH * KW * C, wide(F)), np.float32)
-        multiply(table, stop - start, flat(xs), flat(dys), weights(dW.reshape(-1)), zeros, ADD, memory.empty((table.scratch,)))
+        multiply(table, stop - start, images(xs).flat, images(dys).flat, weights(dW.reshape(-1)), zeros, ADD, memory.empty((table.scratch,)))
         return dW
     return job
 
 
 def gradients(x, dy, weight, stride, padding, dx):
-    """dx, and dW of a range of images (KH, KW, C, F)."""
+    """dx, and of a range of images dW (KH, KW, C, F) and db."""
     *kernel, C, F = weight.shape
     image = adjoint(dy, weight, np.zeros(C, np.float32), stride, padding, dx)
     gradient = weight_gradient(x, dy, tuple(kernel), stride, padding)
 
     def job(start, stop):
         image(start, stop)
-        return gradient(start, stop)[:, :F].reshape(weight.shape)
+        return gradient(start, stop)[:, :F].reshape(weight.shape), column_sums(images(dy[start:stop]))
     return job
 
 
 def added(pairs):
     """The sums of each range's (dW, db), in order."""
     return tuple(functools.reduce(np.add, arrays) for arrays in zip(*pairs))
-
-
-def padded_channels(x, channels):
-    """Zeros as further channels."""
-    result = memory.empty((*x.shape[:3], channels))
-    result[..., :x.shape[3]], result[..., x.shape[3]:] = x, 0
-    return result
 
 
 def weights(packed):

@@ -4,8 +4,10 @@ import numpy as np
 
 from ..kernels import memory
 from ..kernels import winograd as kernel
+from ..kernels.images import images
+from ..kernels.packing import bias_panels, no_bias
 from ..kernels.vector import LANES
-from .pixels import padded
+from .padding import padded
 
 PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
 
@@ -19,34 +21,40 @@ def serves(layer):
 def correlation(x, weight, bias, padding, y):
     """``y = im2col(x) @ W + b``."""
     C, F = weight.shape[2:]
+    bias = bias_panels(bias)
     U, around = kernel.packed(kernel.transformed_weights(weight)), to_whole_patches(padding, y.shape)
 
     def job(start, stop):
         block = block_of(stop - start, y.shape)
         V, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F))
-        kernel.forward(padded(x[start:stop], around), U, bias, y[start:stop], block, V, M)
+        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), block, V, M)
     return job
 
 
 def gradients(x, dy, weight, padding, dx):
-    """dx, and of a range of images dW (3, 3, C, F)."""
+    """dx, and of a range of images dW (3, 3, C, F) and db."""
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
     Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
-    (top, _), (left, _) = padding
+    (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
 
     def job(start, stop):
         block = block_of(stop - start, dy.shape)
         V, Z, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F, C))
-        dU, dW = memory.empty((kernel.ENTRIES * C * F,)), np.empty(weight.shape, np.float32)
-        xs = padded(x[start:stop], around)
+        dU, dW, db = memory.empty((kernel.ENTRIES * C * F,)), np.empty(9 * C * F, np.float32), np.empty(F, np.float32)
+        xs = contiguous(padded(x[start:stop], around))
         image = memory.empty(xs.shape)
         image[:] = 0
-        kernel.backward(xs, dy[start:stop], Ut, image, dU, dW, block, V, Z, M)
+        kernel.backward(images(xs), images(dy[start:stop]), Ut, zeros, images(image), dU, dW, db, block, V, Z, M)
         dx[start:stop] = image[:, top:top + H, left:left + W]
-        return dW
+        return dW.reshape(weight.shape), db
     return job
+
+
+def contiguous(x):
+    """x, copied if its pixels do not touch."""
+    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
 def to_whole_patches(padding, y_shape):

@@ -1,6 +1,4 @@
-"""Compiled loops over columns and channels, for what is no product."""
-
-import numpy as np
+"""col2im, compiled: for the one case in which a convolution's gradient is no product through tables."""
 
 from .compiling import compiled
 
@@ -23,19 +21,3 @@ def add_windows(cols, x, bias, KH, KW, SH, SW, top, left):
                     pixel, k = x[i * SH + p - top, j * SW + q - left], (p * KW + q) * C
                     for c in range(C):
                         pixel[c] += column[k + c]
-
-
-@compiled
-def column_sums(x):
-    """``sum over n, i, j of x[n, i, j, c]``: rows of the image first, so that few small numbers meet a large one."""
-    N, H, W, C = x.shape
-    row, sums = np.empty(C, np.float32), np.zeros(C, np.float32)
-    for n in range(N):
-        for i in range(H):
-            row[:] = 0
-            for j in range(W):
-                for c in range(C):
-                    row[c] += x[n, i, j, c]
-            for c in range(C):
-                sums[c] += row[c]
-    return sums

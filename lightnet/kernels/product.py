@@ -42,13 +42,6 @@ class Tables(NamedTuple):
         return len(self.panels_b) * self.block * self.length * LANES if self.packed else 1
 
 
-class Flat(NamedTuple):
-    """An array as one run of memory, and how far apart its images lie in it (0: all images use the same)."""
-
-    memory: np.ndarray
-    stride: int = 0
-
-
 @compiled
 def multiply(tables, images, a, b, out, bias, finish, scratch):
     """The equation above for ``images`` images; ``finish`` is STORE or ADD; scratch has ``tables.scratch`` numbers."""
@@ -63,10 +56,10 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
                 for p in range(panels):
                     copy_panel(tables, s, stop, b.memory, b0 + tables.panels_b[p], scratch, p * panel)
                 one_pass(tables, np.arange(panels) * panel, np.arange(-s, stop - s) * (tables.length * LANES), LANES, s, stop,
-                         a.memory, a0, scratch, 0, out.memory, out0, bias, do)
+                         a.memory, a0, scratch, 0, out.memory, out0, bias, s == 0, do)
             else:
                 one_pass(tables, tables.panels_b, tables.segments_b, tables.step_b, s, stop,
-                         a.memory, a0, b.memory, b0, out.memory, out0, bias, do)
+                         a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, do)
 
 
 @compiled
@@ -82,7 +75,7 @@ def copy_panel(tables, start, stop, b, b0, panel, k):
 
 
 @compiled
-def one_pass(tables, panels_b, segments_b, step_b, start, stop, a, a0, b, b0, out, out0, bias, finish):
+def one_pass(tables, panels_b, segments_b, step_b, start, stop, a, a0, b, b0, out, out0, bias, biased, finish):
     """Segments start to stop of the sum: all rows and columns of one image."""
     rows, panels = len(tables.rows), len(panels_b)
     tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
@@ -93,7 +86,7 @@ def one_pass(tables, panels_b, segments_b, step_b, start, stop, a, a0, b, b0, ou
                 r = t * rows // tiles
                 tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
                      b, b0 + panels_b[p], segments_b, step_b, start, stop, tables.length,
-                     out, out0 + tables.panels_out[p], tables.rows_out, bias, p * LANES if start == 0 else no_bias, finish)
+                     out, out0 + tables.panels_out[p], tables.rows_out, bias, p * LANES if biased else no_bias, finish)
 
 
 @compiled

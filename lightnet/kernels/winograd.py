@@ -75,75 +75,107 @@ def gradient_tables(T, C, F):
 
 
 @compiled
-def products(tables, a, a_step, b, b_step, out, out_step, zeros, finish):
-    """One product for each of the 36 entries."""
+def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
+    """One product for each of the 36 entries.
+
+    ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all 16 outputs.
+    """
     for e in range(ENTRIES):
         one_pass(tables, tables.panels_b, tables.segments_b, tables.step_b, 0, 1,
-                 a, e * a_step, b, e * b_step, out, e * out_step, zeros, finish)
+                 a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
+
+
+@compiled
+def corner(x, n, i, j, side):
+    """Where the patch of that number begins, in images of which patches are ``side`` pixels apart."""
+    return n * x.stride + (i * side * x.W + j * side) * x.pitch
+
+
+@compiled
+def edge_in(x, start, rows, columns, edge):
+    """8 channels of a patch of which only some rows and columns exist: the others are zero."""
+    edge[:] = 0
+    for p in range(rows):
+        for q in range(columns):
+            for lane in range(WIDTH):
+                edge[(p * OUT + q) * WIDTH + lane] = x.memory[start + (p * x.W + q) * x.pitch + lane]
+
+
+@compiled
+def edge_out(edge, x, start, rows, columns):
+    """The other way."""
+    for p in range(rows):
+        for q in range(columns):
+            for lane in range(WIDTH):
+                x.memory[start + (p * x.W + q) * x.pitch + lane] = edge[(p * OUT + q) * WIDTH + lane]
+
+
+@compiled
+def transformed_inputs(x, t0, T, down, across, V):
+    """``V = B^t d B`` of T patches."""
+    for t in range(T):
+        n, i, j = patch(t0 + t, down, across)
+        start = corner(x, n, i, j, OUT)
+        for c in range(0, x.C, WIDTH):
+            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, t * x.C + c, IN * T * x.C, T * x.C)
 
 
 @compiled
 def forward(x, U, bias, y, block, V, M):
     """``y = conv(x) + bias`` for some images, in blocks of patches.
 
-    x (N, H, W, C), padded so that patches fill it; U packed; y (N, OH, OW, F); scratch V
+    x: `Images` (N, H, W, C), contiguous, padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
     (36 * block * C) and M (36 * block * F).
     """
-    N, H, W, C = x.shape
-    _, OH, OW, F = y.shape
-    flat_x, edge, zeros = x.reshape(-1), np.empty(OUT * OUT * WIDTH, np.float32), np.zeros(F + LANES, np.float32)
-    down, across = (OH + OUT - 1) // OUT, (OW + OUT - 1) // OUT
-    for t0 in range(0, N * down * across, block):
-        T = min(block, N * down * across - t0)
+    C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
+    down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
+    for t0 in range(0, x.N * down * across, block):
+        T = min(block, x.N * down * across - t0)
+        transformed_inputs(x, t0, T, down, across, V)
+        products(product_tables(T, C, F), V, T * C, U, C * F, M, T * F, bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
-            for c in range(0, C, WIDTH):
-                inputs_forward(flat_x, ((n * H + i * OUT) * W + j * OUT) * C + c, W * C, C, V, t * C + c, IN * T * C, T * C)
-        products(product_tables(T, C, F), V, T * C, U, C * F, M, T * F, zeros, STORE)
-        for t in range(T):
-            n, i, j = patch(t0 + t, down, across)
-            rows, columns = min(OUT, OH - i * OUT), min(OUT, OW - j * OUT)
+            start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
             for f in range(0, F, WIDTH):
-                outputs_forward(M, t * F + f, IN * T * F, T * F, edge, 0, OUT * WIDTH, WIDTH)
-                for p in range(rows):
-                    for q in range(columns):
-                        for lane in range(WIDTH):
-                            y[n, i * OUT + p, j * OUT + q, f + lane] = edge[(p * OUT + q) * WIDTH + lane] + bias[f + lane]
+                if rows == OUT and columns == OUT:
+                    outputs_forward(M, t * F + f, IN * T * F, T * F, y.memory, start + f, y.W * y.pitch, y.pitch)
+                else:
+                    outputs_forward(M, t * F + f, IN * T * F, T * F, edge, 0, OUT * WIDTH, WIDTH)
+                    edge_out(edge, y, start + f, rows, columns)
 
 
 @compiled
-def backward(x, dy, Ut, dx, dU, dW, block, V, Z, M):
-    """dx and dW for some images, in blocks of patches.
+def backward(x, dy, Ut, no_bias, dx, dU, dW, db, block, V, Z, M):
+    """dx, dW and db for some images, in blocks of patches.
 
-    x and dx (N, H, W, C) padded as in forward, dx of zeros; dy (N, OH, OW, F); Ut the packed transpose of U; dW (3, 3, C, F);
-    scratch dU (36 * C * F), V and M (36 * block * C), Z (36 * block * F).
+    x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy: `Images` (N, OH, OW, F); Ut the packed
+    transpose of U; dW (3, 3, C, F) and db (F,); scratch dU (36 * C * F), V and M (36 * block * C), Z (36 * block * F).
     """
-    N, H, W, C = x.shape
-    _, OH, OW, F = dy.shape
-    flat_x, flat_dx, edge = x.reshape(-1), dx.reshape(-1), np.empty(OUT * OUT * WIDTH, np.float32)
-    zeros = np.zeros(max(C, F) + LANES, np.float32)
-    down, across = (OH + OUT - 1) // OUT, (OW + OUT - 1) // OUT
-    for t0 in range(0, N * down * across, block):
-        T = min(block, N * down * across - t0)
+    C, F, edge = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32)
+    down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
+    db[:] = 0
+    for t0 in range(0, x.N * down * across, block):
+        T = min(block, x.N * down * across - t0)
+        transformed_inputs(x, t0, T, down, across, V)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
-            for c in range(0, C, WIDTH):
-                inputs_forward(flat_x, ((n * H + i * OUT) * W + j * OUT) * C + c, W * C, C, V, t * C + c, IN * T * C, T * C)
-            rows, columns = min(OUT, OH - i * OUT), min(OUT, OW - j * OUT)
-            if rows * columns < OUT * OUT:
-                edge[:] = 0
+            start, rows, columns = corner(dy, n, i, j, OUT), min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
             for f in range(0, F, WIDTH):
-                for p in range(rows):
-                    for q in range(columns):
-                        for lane in range(WIDTH):
-                            edge[(p * OUT + q) * WIDTH + lane] = dy[n, i * OUT + p, j * OUT + q, f + lane]
-                outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, t * F + f, IN * T * F, T * F)
-        products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, zeros, STORE if t0 == 0 else ADD)
-        products(product_tables(T, F, C), Z, T * F, Ut, C * F, M, T * C, zeros, STORE)
+                if rows == OUT and columns == OUT:
+                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, t * F + f, IN * T * F, T * F)
+                else:
+                    edge_in(dy, start + f, rows, columns, edge)
+                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, t * F + f, IN * T * F, T * F)
+        sums = Z[(IN + 1) * T * F:(IN + 2) * T * F].reshape(T, F)       # entry (1, 1) of A dy A^t is the sum of the patch
+        for t in range(T):
+            for f in range(F):
+                db[f] += sums[t, f]
+        products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, no_bias, STORE if t0 == 0 else ADD)
+        products(product_tables(T, F, C), Z, T * F, Ut, C * F, M, T * C, no_bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
+            start = corner(dx, n, i, j, OUT)
             for c in range(0, C, WIDTH):
-                inputs_backward(M, t * C + c, IN * T * C, T * C, flat_dx, ((n * H + i * OUT) * W + j * OUT) * C + c, W * C, C)
-    flat_dW = dW.reshape(-1)
+                inputs_backward(M, t * C + c, IN * T * C, T * C, dx.memory, start + c, dx.W * C, C)
     for k in range(0, C * F, WIDTH):
-        weights_backward(dU, k, IN * C * F, C * F, flat_dW, k, 3 * C * F, C * F)
+        weights_backward(dU, k, IN * C * F, C * F, dW, k, 3 * C * F, C * F)

@@ -1,0 +1,62 @@
+"""Max pooling and the global average, read where the image lies (``kernels/pooling.py``)."""
+
+import numpy as np
+
+from ..kernels import memory, pooling
+from ..kernels.elementwise import column_sums
+from ..kernels.images import images, regular
+from ..kernels.threads import over_images
+
+
+class MaxPool2D:
+    """``y = max over the window``; keeps each winner's place in its window."""
+
+    @staticmethod
+    def forward(layer, x, training=False, out=None):
+        shape = layer.output_shape(x.shape)
+        x, y = regular(x), memory.empty(shape) if out is None else out
+        winner = memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
+        over_images(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]), winner[start:stop],
+                                                        *numbers(layer)), len(x))
+        if training:
+            layer.cache = (x.shape, winner)
+        return y
+
+    @staticmethod
+    def backward(layer, dy):
+        """Each winner gets its window's dy; a pixel that won in several adds up."""
+        x_shape, winner = layer.cache
+        dy, dx = regular(dy), memory.empty(x_shape)
+        over_images(lambda start, stop: pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop],
+                                                           *numbers(layer)), len(dy))
+        return dx
+
+
+class GlobalAvgPool:
+    """``y = sum over h, w of x / (H * W)``."""
+
+    @staticmethod
+    def forward(layer, x, training=False, out=None):
+        shape = layer.output_shape(x.shape)
+        x, y = regular(x), np.empty(shape, np.float32)
+
+        def means(start, stop):
+            for n in range(start, stop):
+                y[n] = column_sums(images(x[n:n + 1])) / np.float32(x.shape[1] * x.shape[2])
+        over_images(means, len(x))
+        if training:
+            layer.cache = (x.shape,)
+        return y
+
+    @staticmethod
+    def backward(layer, dy):
+        """Every pixel gets ``dy / (H * W)``."""
+        (x_shape,) = layer.cache
+        dy, dx = np.ascontiguousarray(dy), memory.empty(x_shape)
+        over_images(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
+        return dx
+
+
+def numbers(layer):
+    """KH, KW, SH, SW, top, left: the loops need no more."""
+    return *layer.kernel, *layer.stride, layer.padding[0][0], layer.padding[1][0]

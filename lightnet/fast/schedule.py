@@ -1,0 +1,91 @@
+"""Which values may be computed in place of others: less memory to go through, and the same numbers.
+
+- The inputs of a Concat are computed where they belong in its output, so that nothing is left to copy.
+- An activation that alone reads a value writes over it: its own backward needs y only, and no layer keeps its own output's
+  former content.
+- In backward an activation writes over the gradient that it is given, where nobody else holds it.
+
+Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
+asked to see each value finds them all.
+"""
+
+from collections import Counter
+
+from ..backend import version_for_class, version_that_ran
+from ..kernels import memory
+from ..layers import ELU, Add, BatchNorm2D, Concat, ReLU
+
+OVER_INPUT = (ELU, ReLU)                                # forward may write over its input
+OVER_GRADIENT = (ELU, ReLU, BatchNorm2D)                # backward may write over its dy
+
+
+class Forward:
+    """Where each node of a graph may compute its output, for one input shape."""
+
+    def __init__(self, graph, input_shape):
+        self.shapes = graph.shapes(input_shape)
+        self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
+        self.homes, self.over_input, self.wholes = {}, set(), {}
+        for node in reversed(graph.nodes.values()):     # outer Concats come before those that they read
+            kind = type(node.layer)
+            if version_for_class(kind) is kind:
+                continue
+            if kind is Concat:
+                self.place_inputs(graph, node)
+            elif kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
+                self.over_input.add(node.name)
+                if node.name in self.homes:
+                    self.homes[node.inputs[0]] = self.homes.pop(node.name)
+
+    def place_inputs(self, graph, concat):
+        """Give each input its channels of the Concat's output."""
+        whole, channel = self.homes.get(concat.name, (concat.name, 0))
+        for name in concat.inputs:
+            if self.can_place(graph, name) and name not in self.homes and concat.inputs.count(name) == 1:
+                self.homes[name] = whole, channel
+            channel += self.shapes[name][-1]
+
+    @staticmethod
+    def can_place(graph, name):
+        """Whether the value comes from a node whose version computes where it is told."""
+        return name in graph.nodes and version_for_class(kind := type(graph.nodes[name].layer)) is not kind and kind is not Add
+
+    def out(self, node, inputs):
+        """The array to compute into, or None: wherever the version likes."""
+        if node.name in self.over_input:
+            return inputs[0]
+        if node.name in self.homes:
+            whole, channel = self.homes[node.name]
+            return self.whole(whole)[..., channel:channel + self.shapes[node.name][-1]]
+        return self.wholes.pop(node.name, None)         # a Concat whose parts are there
+
+    def whole(self, name):
+        """The output of a Concat, from when the first of its parts is computed."""
+        if name not in self.wholes:
+            self.wholes[name] = memory.empty(self.shapes[name])
+        return self.wholes[name]
+
+
+class Backward:
+    """Which nodes may write over the gradient of their output."""
+
+    def __init__(self, graph):
+        self.readers = {}
+        for node in graph.nodes.values():
+            for name in node.inputs:
+                self.readers.setdefault(name, []).append(node)
+
+    def out(self, node, dy):
+        """The array to compute dx into, or None."""
+        return dy if type(node.layer) in OVER_GRADIENT and dy.flags.writeable and self.is_unshared(node.name) else None
+
+    def is_unshared(self, name):
+        """Whether nobody else holds the gradient of this value."""
+        readers = self.readers.get(name, [])
+        if len(readers) != 1:
+            return len(readers) > 1                     # a sum, made for this value; or the caller's own
+        (reader,) = readers
+        kind = type(reader.layer)
+        if version_that_ran(reader.layer) is kind or kind is Add:
+            return False                                # unknown, or the same array for all inputs
+        return self.is_unshared(reader.name) if kind is Concat else True

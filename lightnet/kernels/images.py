@@ -1,0 +1,73 @@
+"""A batch of images as the kernels see it: one run of memory, and the distances in it.
+
+A channel slice of a wider array is such a batch as well, of pixels that lie further apart than they have channels: that is how
+the inputs of a Concat are computed in place. Compiled code gets flat arrays only, for which it makes straight vector loops; of
+an array with strides it would not know that channels are neighbours.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from . import memory
+
+
+class Flat(NamedTuple):
+    """An array as one run of memory, and how far apart its images lie in it (0: all images use the same)."""
+
+    memory: np.ndarray
+    stride: int = 0
+
+
+class Images(NamedTuple):
+    """``memory[n * stride + (i * W + j) * pitch + c]`` is channel c of pixel (i, j) of image n."""
+
+    memory: np.ndarray
+    stride: int
+    pitch: int
+    N: int
+    H: int
+    W: int
+    C: int
+
+    @property
+    def flat(self):
+        """What a product needs to know."""
+        return Flat(self.memory, self.stride)
+
+
+def is_regular(x):
+    """Whether x (N, H, W, C) has the form of `Images`, in memory that may be written.
+
+    (Kernels write no input; but to Numba a read-only array is another type, for which it would compile everything again.)
+    """
+    n, h, w, c = x.strides
+    N, H, W, C = x.shape
+    return x.flags.writeable and x.dtype == np.float32 and (x.flags.c_contiguous or (
+        c == 4 and w >= 4 * C and w % 4 == 0 and h == W * w and n >= h * H and n % 4 == 0))
+
+
+def regular(x):
+    """x itself where it has the form of `Images`, else a copy."""
+    if is_regular(x):
+        return x
+    copy = memory.empty(x.shape)
+    np.copyto(copy, x)
+    return copy
+
+
+def images(x):
+    """A regular array (N, H, W, C) as `Images`."""
+    N, H, W, C = x.shape
+    if x.flags.c_contiguous:
+        return Images(x.reshape(-1), H * W * C, C, N, H, W, C)
+    size = sum((side - 1) * stride for side, stride in zip(x.shape, x.strides)) // 4 + 1
+    return Images(as_strided(x, (size,), (4,)), x.strides[0] // 4, x.strides[2] // 4, N, H, W, C)
+
+
+def elements(*arrays):
+    """Arrays of one shape for what looks at each number alone: without strides, as images of one long pixel each."""
+    if all(x.flags.c_contiguous for x in arrays):
+        return [Images(x.reshape(-1), x.size, x.size, 1, 1, 1, x.size) for x in arrays]
+    return [images(x) for x in arrays]
