@@ -18,7 +18,7 @@ from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.elementwise import column_sums
 from ..kernels.images import Flat, images
 from ..kernels.product import multiply
-from ..kernels.tile import ADD, STORE
+from ..kernels.tile import STORE
 from .padding import padded, padded_channels, wide
 
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
@@ -93,8 +93,8 @@ def weight_gradient(x, dy, kernel, stride, padding):
         if F != wide(F):
             dys = padded_channels(dys, wide(F))
         table = tables.weight_gradient(xs.shape[2], images(xs).pitch, C, kernel, stride, dy.shape[1:3], images(dys).pitch, F)
-        dW = np.zeros((KH * KW * C, wide(F)), np.float32)
-        multiply(table, stop - start, images(xs).flat, images(dys).flat, weights(dW.reshape(-1)), zeros, ADD, memory.empty((table.scratch,)))
+        dW = memory.empty((KH * KW * C, wide(F)))
+        multiply(table, stop - start, images(xs).flat, images(dys).flat, weights(dW.reshape(-1)), zeros, STORE, memory.empty((table.scratch,)))
         return dW
     return job
 

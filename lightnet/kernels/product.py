@@ -34,59 +34,106 @@ class Tables(NamedTuple):
     rows_out: np.ndarray
     panels_out: np.ndarray
     block: int                                          # segments in one pass
-    packed: int = 0                                     # 1: each pass first copies its part of b into panels
+    packed: int = 0                                     # 1: both operands are first copied in the order of reading
 
     @property
     def scratch(self):
-        """How many numbers these panels take."""
-        return len(self.panels_b) * self.block * self.length * LANES if self.packed else 1
+        """How many numbers the copies take."""
+        return (len(self.panels_b) * LANES + BLOCK * ROWS) * self.block * self.length if self.packed else 1
 
 
 @compiled
 def multiply(tables, images, a, b, out, bias, finish, scratch):
-    """The equation above for ``images`` images; ``finish`` is STORE or ADD; scratch has ``tables.scratch`` numbers."""
+    """The equation above for ``images`` images; scratch has ``tables.scratch`` numbers.
+
+    Where all images have one ``out`` (a stride of 0), it becomes their sum.
+    """
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)
-    panels, segments, panel = len(tables.panels_b), len(tables.segments_a), tables.block * tables.length * LANES
+    segments = len(tables.segments_a)
     for n in range(images):
         a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
         for s in range(0, segments, tables.block):
-            stop, do = min(s + tables.block, segments), finish if s == 0 else ADD
+            stop = min(s + tables.block, segments)
+            first = s == 0 and (n == 0 or out.stride != 0)
             if tables.packed:
-                for p in range(panels):
-                    copy_panel(tables, s, stop, b.memory, b0 + tables.panels_b[p], scratch, p * panel)
-                one_pass(tables, np.arange(panels) * panel, np.arange(-s, stop - s) * (tables.length * LANES), LANES, s, stop,
-                         a.memory, a0, scratch, 0, out.memory, out0, bias, s == 0, do)
+                packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, finish if first else ADD, scratch)
             else:
-                one_pass(tables, tables.panels_b, tables.segments_b, tables.step_b, s, stop,
-                         a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, do)
+                one_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, finish if first else ADD)
 
 
 @compiled
-def copy_panel(tables, start, stop, b, b0, panel, k):
-    """16 columns of some segments of b, row under row."""
-    for s in range(start, stop):
-        i = b0 + tables.segments_b[s]
-        for _ in range(tables.length):
+def one_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, biased, finish):
+    """Segments start to stop of the sum: all rows and columns of one image."""
+    rows, panels = len(tables.rows), len(tables.panels_b)
+    tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
+    for first in range(0, tiles, BLOCK):
+        last = min(first + BLOCK, tiles)
+        for p in range(panels):
+            for t in range(first, last):
+                r = t * rows // tiles
+                tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
+                     b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
+                     out, out0 + tables.panels_out[p], tables.rows_out, bias, (p if biased else panels) * LANES, finish)
+
+
+@compiled
+def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scratch):
+    """The same from copies: all of b in panels, and of a the rows of each block side by side.
+
+    Pixels of an image lie hundreds of numbers apart, often a power of two, and then displace each other from the cache. A copy
+    is read from end to end, and serves many tiles.
+    """
+    rows, panels, K = len(tables.rows), len(tables.panels_b), (stop - start) * tables.length
+    tiles = (rows + ROWS - 1) // ROWS
+    for p in range(panels):
+        copy_columns(tables.segments_b[start:stop], tables.length, tables.step_b, b, b0 + tables.panels_b[p], scratch, p * K * LANES)
+    side_by_side, zero = np.arange(BLOCK * ROWS), np.zeros(1, np.int64)
+    aside = panels * K * LANES
+    for first in range(0, tiles, BLOCK):
+        last = min(first + BLOCK, tiles)
+        r0, r1 = first * rows // tiles, last * rows // tiles
+        copy_rows(tables.rows[r0:r1], tables.segments_a[start:stop], tables.length, tables.step_a, a, a0, scratch, aside)
+        for p in range(panels):
+            for t in range(first, last):
+                r = t * rows // tiles
+                tile((t + 1) * rows // tiles - r, scratch, aside, side_by_side, r - r0, zero, r1 - r0,
+                     scratch, p * K * LANES, zero, LANES, 0, 1, K,
+                     out, out0 + tables.panels_out[p], tables.rows_out[r0:r1], bias, panels * LANES, finish)
+
+
+@compiled
+def copy_columns(segments, length, step, b, b0, panel, k):
+    """16 columns of some segments, row under row."""
+    for s in range(len(segments)):
+        i = b0 + segments[s]
+        for _ in range(length):
+            source, target = b[i:i + LANES], panel[k:k + LANES]
             for lane in range(LANES):
-                panel[k + lane] = b[i + lane]
-            i += tables.step_b
+                target[lane] = source[lane]
+            i += step
             k += LANES
 
 
 @compiled
-def one_pass(tables, panels_b, segments_b, step_b, start, stop, a, a0, b, b0, out, out0, bias, biased, finish):
-    """Segments start to stop of the sum: all rows and columns of one image."""
-    rows, panels = len(tables.rows), len(panels_b)
-    tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
-    no_bias = panels * LANES                            # bias ends with 16 zeros
-    for first in range(0, tiles, BLOCK):
-        for p in range(panels):
-            for t in range(first, min(first + BLOCK, tiles)):
-                r = t * rows // tiles
-                tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
-                     b, b0 + panels_b[p], segments_b, step_b, start, stop, tables.length,
-                     out, out0 + tables.panels_out[p], tables.rows_out, bias, p * LANES if biased else no_bias, finish)
+def copy_rows(rows, segments, length, step, a, a0, block, k):
+    """Some rows of a, transposed: for each k one number of each row, side by side."""
+    R = len(rows)
+    first = 0
+    while first < R:                                    # runs of rows that begin at neighbouring numbers
+        last = first + 1
+        while last < R and rows[last] == rows[last - 1] + 1:
+            last += 1
+        place = k + first
+        for s in range(len(segments)):
+            i = a0 + rows[first] + segments[s]
+            for _ in range(length):
+                source, target = a[i:i + last - first], block[place:place + last - first]
+                for m in range(last - first):
+                    target[m] = source[m]
+                i += step
+                place += R
+        first = last
 
 
 @compiled

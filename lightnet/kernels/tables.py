@@ -13,7 +13,7 @@ from .product import Tables
 from .vector import LANES
 
 NEAR = 256                                              # pixels of a weight gradient's sum: a panel of 16 kB
-MANY = 48                                               # rows that make the copying of a panel worth it
+MANY = 48, 4                                            # rows and panels from which on copying pays
 
 
 def panel_count(F):
@@ -49,7 +49,7 @@ def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
     return Tables(rows=grid(len(taps), C, 0, 1) + np.repeat(taps, C), segments_a=np.arange(OH) * SH * W * pitch, step_a=SW * pitch,
                   panels_b=panels, segments_b=np.arange(OH) * OW * out_pitch, step_b=out_pitch, length=OW,
                   rows_out=np.arange(len(taps) * C) * len(panels) * LANES, panels_out=panels,
-                  block=min(OH, max(1, NEAR // OW)), packed=int(len(taps) * C >= MANY))
+                  block=min(OH, max(1, NEAR // OW)), packed=int(len(taps) * C >= MANY[0] and len(panels) >= MANY[1]))
 
 
 @functools.lru_cache(maxsize=512)

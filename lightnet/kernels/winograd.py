@@ -81,8 +81,7 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all 16 outputs.
     """
     for e in range(ENTRIES):
-        one_pass(tables, tables.panels_b, tables.segments_b, tables.step_b, 0, 1,
-                 a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
+        one_pass(tables, 0, 1, a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
 
 
 @compiled
