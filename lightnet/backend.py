@@ -59,28 +59,27 @@ class Kept(tuple):
         return kept
 
 
-def run_forward(layer, *xs, training=False, out=None):
-    """``layer.forward``, in the version that the backend has for this layer and these inputs; ``out`` is for a fast one."""
+def run_forward(layer, *xs, training=False, **place):
+    """``layer.forward``, in the version that the backend has for this layer and these inputs; ``place`` is for a fast one."""
     version = version_for(layer, *xs)
-    place = {} if out is None or version is type(layer) else {"out": out}
-    y = version.forward(layer, *xs, training=training, **place)
+    y = version.forward(layer, *xs, training=training, **({} if version is type(layer) else place))
     if training and version is not type(layer):
         layer.cache = Kept(layer.cache, version)
     return y
 
 
-def run_backward(layer, dy, out=None):
+def run_backward(layer, dy, **place):
     """``layer.backward``, in the version that ran forward."""
     version = version_that_ran(layer)
-    place = {} if out is None or version is type(layer) else {"out": out}
-    return version.backward(layer, dy, **place)
+    return version.backward(layer, dy, **({} if version is type(layer) else place))
 
 
 class NoSchedule:
     """Every version computes wherever it likes."""
 
-    def out(self, node, arrays):
-        """No place in particular."""
+    def place(self, node, arrays):
+        """Nothing to tell."""
+        return {}
 
 
 def forward_schedule(graph, x, observe):

@@ -139,7 +139,7 @@ class Graph:
         for node in self.nodes.values():
             inputs = [values[name] for name in node.inputs]
             with naming(node):
-                y = values[node.name] = run_forward(node.layer, *inputs, training=training, out=schedule.out(node, inputs))
+                y = values[node.name] = run_forward(node.layer, *inputs, training=training, **schedule.place(node, inputs))
             if observe:
                 observe(node, inputs, y)
             for name in node.inputs:                        # free what nobody will read any more
@@ -172,7 +172,7 @@ class Graph:
             if node.name not in gradients:
                 raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
             node_dy = gradients.pop(node.name)
-            node_dx = run_backward(node.layer, node_dy, out=schedule.out(node, node_dy))
+            node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy))
             for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                 # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
                 # array, not +=, since a layer may hand the same one to all its inputs (Add does).

@@ -3,18 +3,19 @@
 from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import over_images
+from ..kernels.tile import ELU, STORE
 from . import products, winograd
 
 
-def forward(layer, x, training=False, out=None):
-    """``y = im2col(x) @ W + b``; keeps x."""
+def forward(layer, x, training=False, out=None, elu=False):
+    """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x."""
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
-    weight, bias = layer.params["weight"], layer.params["bias"]
+    weight, bias, finish = layer.params["weight"], layer.params["bias"], ELU if elu else STORE
     if winograd.serves(layer):
-        job = winograd.correlation(x, weight, bias, layer.padding, y)
+        job = winograd.correlation(x, weight, bias, layer.padding, y, finish)
     else:
-        job = products.correlation(x, weight, bias, layer.stride, layer.padding, y)
+        job = products.correlation(x, weight, bias, layer.stride, layer.padding, y, finish)
     over_images(job, len(x))
     if training:
         layer.cache = (x,)

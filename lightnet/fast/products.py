@@ -24,8 +24,8 @@ from .padding import padded, padded_channels, wide
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
 
 
-def correlation(x, weight, bias, stride, padding, y):
-    """``y = im2col(x) @ W + b``, weight (KH, KW, C, F)."""
+def correlation(x, weight, bias, stride, padding, y, finish=STORE):
+    """``y = im2col(x) @ W + b``, weight (KH, KW, C, F); ``finish`` ELU: its ELU."""
     *kernel, C, F = weight.shape
     (top, bottom), (left, right) = padding
     packed, bias = panels(weight.reshape(-1, F)), bias_panels(bias)
@@ -34,7 +34,7 @@ def correlation(x, weight, bias, stride, padding, y):
         xs, ys = padded(x[start:stop], padding), y[start:stop]
         target = ys if F == wide(F) else memory.empty((*ys.shape[:3], wide(F)))
         table = tables.convolution(xs.shape[2], images(xs).pitch, C, tuple(kernel), stride, y.shape[1:3], images(target).pitch, F)
-        multiply(table, stop - start, images(xs).flat, weights(packed), images(target).flat, bias, STORE, NOTHING)
+        multiply(table, stop - start, images(xs).flat, weights(packed), images(target).flat, bias, finish, NOTHING)
         if target is not ys:
             ys[:] = target[..., :F]
     return job

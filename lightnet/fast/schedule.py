@@ -1,8 +1,9 @@
 """Which values may be computed in place of others: less memory to go through, and the same numbers.
 
 - The inputs of a Concat are computed where they belong in its output, so that nothing is left to copy.
-- An activation that alone reads a value writes over it: its own backward needs y only, and no layer keeps its own output's
-  former content.
+- An activation that alone reads a value writes over it: its own backward needs y only, and no layer keeps its own output.
+- Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
+  registers.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it.
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
@@ -13,7 +14,7 @@ from collections import Counter
 
 from ..backend import version_for_class, version_that_ran
 from ..kernels import memory
-from ..layers import ELU, Add, BatchNorm2D, Concat, ReLU
+from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ReLU
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input
 OVER_GRADIENT = (ELU, ReLU, BatchNorm2D)                # backward may write over its dy
@@ -25,7 +26,7 @@ class Forward:
     def __init__(self, graph, input_shape):
         self.shapes = graph.shapes(input_shape)
         self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
-        self.homes, self.over_input, self.wholes = {}, set(), {}
+        self.homes, self.over_input, self.then_elu, self.wholes = {}, set(), set(), {}
         for node in reversed(graph.nodes.values()):     # outer Concats come before those that they read
             kind = type(node.layer)
             if version_for_class(kind) is kind:
@@ -34,6 +35,8 @@ class Forward:
                 self.place_inputs(graph, node)
             elif kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
                 self.over_input.add(node.name)
+                if kind is ELU and node.layer.alpha == 1 and type(graph.nodes[node.inputs[0]].layer) is Conv2D:
+                    self.then_elu.add(node.inputs[0])
                 if node.name in self.homes:
                     self.homes[node.inputs[0]] = self.homes.pop(node.name)
 
@@ -49,6 +52,15 @@ class Forward:
     def can_place(graph, name):
         """Whether the value comes from a node whose version computes where it is told."""
         return name in graph.nodes and version_for_class(kind := type(graph.nodes[name].layer)) is not kind and kind is not Add
+
+    def place(self, node, inputs):
+        """What to tell the version: the array to compute into, if any, and whether an ELU is fused."""
+        told = {"out": self.out(node, inputs)}
+        if node.name in self.then_elu:
+            told["elu"] = True
+        elif node.inputs[0] in self.then_elu:
+            told["done"] = True
+        return told
 
     def out(self, node, inputs):
         """The array to compute into, or None: wherever the version likes."""
@@ -75,9 +87,9 @@ class Backward:
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
 
-    def out(self, node, dy):
-        """The array to compute dx into, or None."""
-        return dy if type(node.layer) in OVER_GRADIENT and dy.flags.writeable and self.is_unshared(node.name) else None
+    def place(self, node, dy):
+        """What to tell the version: to compute dx into dy, or nothing."""
+        return {"out": dy} if type(node.layer) in OVER_GRADIENT and dy.flags.writeable and self.is_unshared(node.name) else {}
 
     def is_unshared(self, name):
         """Whether nobody else holds the gradient of this value."""

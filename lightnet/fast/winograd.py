@@ -18,8 +18,8 @@ def serves(layer):
             and layer.out_channels % LANES == 0)
 
 
-def correlation(x, weight, bias, padding, y):
-    """``y = im2col(x) @ W + b``."""
+def correlation(x, weight, bias, padding, y, finish):
+    """``y = im2col(x) @ W + b``, finished."""
     C, F = weight.shape[2:]
     bias = bias_panels(bias)
     U, around = kernel.packed(kernel.transformed_weights(weight)), to_whole_patches(padding, y.shape)
@@ -27,7 +27,7 @@ def correlation(x, weight, bias, padding, y):
     def job(start, stop):
         block = block_of(stop - start, y.shape)
         V, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F))
-        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), block, V, M)
+        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
     return job
 
 

@@ -1,21 +1,16 @@
 """Loops over numbers that do not depend on each other, and sums over pixels.
 
-Activations write over what they read (of two arrays that might overlap LLVM would not know in which order to go). Each loop runs over a pixel's channels, which are neighbours in memory: LLVM turns it into vector instructions by itself, as
-long as nothing in it is a call. That is why ELU has an exponential of its own:
-
-    expm1(2 t) = q * (q + 2)        for q = expm1(t),
-
-so six of these steps lead from t = x / 64 to x, and for |t| <= 1/4 a short Taylor series gives q. Unlike ``exp(x) - 1`` it
-keeps its relative precision near 0, where ``exp(x)`` is 1.000... and the subtraction would cancel.
+Each runs over a pixel's channels, which are neighbours in memory: LLVM turns it into vector instructions by itself, as long as
+nothing in it is a call. Activations write over what they read (of two arrays that might overlap LLVM would not know in which
+order to go).
 """
 
 import numpy as np
 
+from . import exponential
 from .compiling import compiled
 
-LOWEST = np.float32(-16)                        # exp(-16) is 1e-7, half a unit in the last place of 1: below it y = -alpha
-SIXTY_FOURTH, ZERO, ONE, TWO = np.float32(1 / 64), np.float32(0), np.float32(1), np.float32(2)
-C2, C3, C4, C5 = (np.float32(1 / n) for n in (2, 6, 24, 120))       # Taylor: t + t^2/2 + t^3/6 + ...
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @compiled
@@ -30,17 +25,8 @@ def elu(y, alpha):
     """Each x becomes ``x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere."""
     for n in range(y.N):
         for p in range(y.H * y.W):
-            a = channels(y, n, p)
-            for c in range(y.C):
-                t = max(min(a[c], ZERO), LOWEST) * SIXTY_FOURTH
-                q = t * (ONE + t * (C2 + t * (C3 + t * (C4 + t * C5))))
-                q = q * (q + TWO)
-                q = q * (q + TWO)
-                q = q * (q + TWO)
-                q = q * (q + TWO)
-                q = q * (q + TWO)
-                q = q * (q + TWO)
-                a[c] = a[c] if a[c] > ZERO else alpha * q
+            start = n * y.stride + p * y.pitch
+            exponential.elu(y.memory, start, start + y.C, alpha)
 
 
 @compiled

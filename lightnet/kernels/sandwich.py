@@ -11,18 +11,19 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import PLAIN, compiled
+from .exponential import emit_elu, plain_elu
 from .vector import integer
 
 WIDTH = 8                                               # channels in one go: 16 would need twice the registers that there are
 
 
-def sandwich(matrix, add=False):
+def sandwich(matrix, add=False, elu=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
-    y is written, or with ``add`` added to.
+    y is written, or with ``add`` added to, or with ``elu`` its ELU is written.
     """
     if PLAIN or not vector.has_multiply_add():
-        return plain_sandwich(np.float32(matrix), add)
+        return plain_sandwich(np.float32(matrix), add, elu)
 
     @intrinsic
     def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
@@ -44,7 +45,7 @@ def sandwich(matrix, add=False):
                     target = place(y, y0, y_row, i, y_column, j)
                     if add:
                         value = builder.fadd(vector.load(builder, target, WIDTH), value)
-                    vector.store(builder, value, target)
+                    vector.store(builder, emit_elu(builder, value) if elu else value, target)
             return context.get_dummy_value()
         return signature, generate
     return transform
@@ -66,7 +67,7 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(matrix, add):
+def plain_sandwich(matrix, add, elu):
     """The same in loops."""
     m, n = matrix.shape
 
@@ -86,4 +87,6 @@ def plain_sandwich(matrix, add):
                         total += half[i, k] * matrix[j, k]
                     place = y0 + i * y_row + j * y_column + c
                     y[place] = total + (y[place] if add else np.float32(0))
+                    if elu:
+                        plain_elu(y, place, place + 1, np.float32(1))
     return transform

@@ -26,9 +26,10 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import PLAIN, compiled
+from .exponential import emit_elu, plain_elu
 from .vector import LANES, integer
 
-STORE, ADD = 0, 1                                       # what happens to the sums: written over what is there, or added to it
+STORE, ADD, ELU = 0, 1, 2                               # the sums are written, added to what is there, or written as ELU(sum)
 ROWS = 12 if vector.registers() == 32 else 6            # of the highest tile
 
 
@@ -76,13 +77,15 @@ def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_
             offset = vector.load(builder, place(bias, bias0), LANES)
             sums = [builder.fadd(total, offset) for total in sums]
             places = [place(out, out0, entry(rows_out, r, integer(m))) for m in range(len(sums))]
-            with builder.if_else(builder.icmp_signed("==", finish, integer(ADD))) as (adding, storing):
-                with adding:
-                    for total, where in zip(sums, places):
-                        vector.store(builder, builder.fadd(vector.load(builder, where, LANES), total), where)
-                with storing:
-                    for total, where in zip(sums, places):
-                        vector.store(builder, total, where)
+
+            def each(change):
+                for total, where in zip(sums, places):
+                    vector.store(builder, change(total, where), where)
+            vector.switch(builder, finish, {
+                STORE: lambda: each(lambda total, where: total),
+                ADD: lambda: each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total)),
+                ELU: lambda: each(lambda total, where: emit_elu(builder, total)),
+            })
 
         vector.switch(builder, height, {m: lambda m=m: finished(sums_of(m)) for m in range(1, ROWS + 1)})
         return context.get_dummy_value()
@@ -106,6 +109,8 @@ def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, st
         o = out0 + rows_out[m]
         for lane in range(LANES):
             out[o + lane] = sums[lane] + (out[o + lane] if finish == ADD else np.float32(0))
+        if finish == ELU:
+            plain_elu(out, o, o + LANES, np.float32(1))
 
 
 tile = plain_tile if PLAIN or not vector.has_multiply_add() else ir_tile

@@ -21,7 +21,7 @@ import numpy as np
 from .compiling import compiled
 from .product import Tables, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, STORE
+from .tile import ADD, ELU, STORE
 from .vector import LANES
 
 B = np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -30,7 +30,7 @@ G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0
 A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]).T
 OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
 
-inputs_forward, outputs_forward = sandwich(B.T), sandwich(A.T)
+inputs_forward, outputs_forward, outputs_elu = sandwich(B.T), sandwich(A.T), sandwich(A.T, elu=True)
 outputs_backward, inputs_backward = sandwich(A), sandwich(B, add=True)
 weights_forward, weights_backward = sandwich(G), sandwich(G.T)
 
@@ -120,8 +120,8 @@ def transformed_inputs(x, t0, T, down, across, V):
 
 
 @compiled
-def forward(x, U, bias, y, block, V, M):
-    """``y = conv(x) + bias`` for some images, in blocks of patches.
+def forward(x, U, bias, y, finish, block, V, M):
+    """``y = conv(x) + bias``, or ELU of it, for some images, in blocks of patches.
 
     x: `Images` (N, H, W, C), contiguous, padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
     (36 * block * C) and M (36 * block * F).
@@ -136,10 +136,13 @@ def forward(x, U, bias, y, block, V, M):
             n, i, j = patch(t0 + t, down, across)
             start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
             for f in range(0, F, WIDTH):
-                if rows == OUT and columns == OUT:
-                    outputs_forward(M, t * F + f, IN * T * F, T * F, y.memory, start + f, y.W * y.pitch, y.pitch)
+                whole = rows == OUT and columns == OUT
+                to, to0, row, column = (y.memory, start + f, y.W * y.pitch, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
+                if finish == ELU:
+                    outputs_elu(M, t * F + f, IN * T * F, T * F, to, to0, row, column)
                 else:
-                    outputs_forward(M, t * F + f, IN * T * F, T * F, edge, 0, OUT * WIDTH, WIDTH)
+                    outputs_forward(M, t * F + f, IN * T * F, T * F, to, to0, row, column)
+                if not whole:
                     edge_out(edge, y, start + f, rows, columns)
 
 
