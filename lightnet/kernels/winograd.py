@@ -62,16 +62,25 @@ def patch(t, down, across):
 
 @compiled
 def product_tables(T, K, F):
-    """(T, K) @ (K, F), the latter packed."""
-    zero, panels = np.zeros(1, np.int64), np.arange(F // LANES)
-    return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K, np.arange(T) * F, panels * LANES, 1, 0)
+    """(T, K) @ (K, F), the operands and the result in panels of 16 columns: a row of a panel is a cache line."""
+    segments, panels = np.arange(K // LANES), np.arange(F // LANES)
+    return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, panels * (K * LANES), segments * (LANES * LANES), LANES, LANES,
+                  np.arange(T) * LANES, panels * (T * LANES), len(segments), 0)
 
 
 @compiled
 def gradient_tables(T, C, F):
-    """(T, C)^t @ (T, F)."""
-    zero, panels = np.zeros(1, np.int64), np.arange(F // LANES) * LANES
-    return Tables(np.arange(C), zero, C, panels, zero, F, T, np.arange(C) * F, panels, 1, 0)
+    """(T, C)^t @ (T, F), likewise."""
+    zero, panels = np.zeros(1, np.int64), np.arange(F // LANES)
+    rows = np.arange(C)
+    return Tables(rows // LANES * (T * LANES) + rows % LANES, zero, LANES, panels * (T * LANES), zero, LANES, T,
+                  rows * LANES, panels * (C * LANES), 1, 0)
+
+
+@compiled
+def place(t, c, T):
+    """Where channel c of patch t stands in panels of T rows."""
+    return c // LANES * (T * LANES) + t * LANES + c % LANES
 
 
 @compiled
@@ -81,7 +90,7 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all 16 outputs.
     """
     for e in range(ENTRIES):
-        one_pass(tables, 0, 1, a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
+        one_pass(tables, 0, len(tables.segments_a), a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
 
 
 @compiled
@@ -116,7 +125,7 @@ def transformed_inputs(x, t0, T, down, across, V):
         n, i, j = patch(t0 + t, down, across)
         start = corner(x, n, i, j, OUT)
         for c in range(0, x.C, WIDTH):
-            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, t * x.C + c, IN * T * x.C, T * x.C)
+            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, place(t, c, T), IN * T * x.C, T * x.C)
 
 
 @compiled
@@ -139,9 +148,9 @@ def forward(x, U, bias, y, finish, block, V, M):
                 whole = rows == OUT and columns == OUT
                 to, to0, row, column = (y.memory, start + f, y.W * y.pitch, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
                 if finish == ELU:
-                    outputs_elu(M, t * F + f, IN * T * F, T * F, to, to0, row, column)
+                    outputs_elu(M, place(t, f, T), IN * T * F, T * F, to, to0, row, column)
                 else:
-                    outputs_forward(M, t * F + f, IN * T * F, T * F, to, to0, row, column)
+                    outputs_forward(M, place(t, f, T), IN * T * F, T * F, to, to0, row, column)
                 if not whole:
                     edge_out(edge, y, start + f, rows, columns)
 
@@ -164,20 +173,21 @@ def backward(x, dy, Ut, no_bias, dx, dU, dW, db, block, V, Z, M):
             start, rows, columns = corner(dy, n, i, j, OUT), min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
             for f in range(0, F, WIDTH):
                 if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, t * F + f, IN * T * F, T * F)
+                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * T * F, T * F)
                 else:
                     edge_in(dy, start + f, rows, columns, edge)
-                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, t * F + f, IN * T * F, T * F)
-        sums = Z[(IN + 1) * T * F:(IN + 2) * T * F].reshape(T, F)       # entry (1, 1) of A dy A^t is the sum of the patch
-        for t in range(T):
-            for f in range(F):
-                db[f] += sums[t, f]
+                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * T * F, T * F)
+        sums = Z[(IN + 1) * T * F:(IN + 2) * T * F]                     # entry (1, 1) of A dy A^t is the sum of the patch
+        for f in range(F):
+            for t in range(T):
+                db[f] += sums[place(t, f, T)]
         products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, no_bias, STORE if t0 == 0 else ADD)
         products(product_tables(T, F, C), Z, T * F, Ut, C * F, M, T * C, no_bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start = corner(dx, n, i, j, OUT)
             for c in range(0, C, WIDTH):
-                inputs_backward(M, t * C + c, IN * T * C, T * C, dx.memory, start + c, dx.W * C, C)
-    for k in range(0, C * F, WIDTH):
-        weights_backward(dU, k, IN * C * F, C * F, dW, k, 3 * C * F, C * F)
+                inputs_backward(M, place(t, c, T), IN * T * C, T * C, dx.memory, start + c, dx.W * C, C)
+    for c in range(C):
+        for f in range(0, F, WIDTH):
+            weights_backward(dU, place(c, f, C), IN * C * F, C * F, dW, c * F + f, 3 * C * F, C * F)
