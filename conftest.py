@@ -1,5 +1,5 @@
-"""Doctests of ``lightnet/fast`` need Numba; see tests/conftest.py."""
+"""Doctests of ``lightnet/fast`` and ``lightnet/kernels`` need Numba; see tests/conftest.py."""
 
 import os
 
-collect_ignore_glob = ["lightnet/fast/*"] if os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1" else []
+collect_ignore_glob = ["lightnet/fast/*", "lightnet/kernels/*"] if os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1" else []

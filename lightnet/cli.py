@@ -77,6 +77,7 @@ def add_train(commands):
     add("--l2", type=float, help="default: 1e-6; on real slices the paper's 0.9532e-6")
     add("--decay", type=float, help="factor on the learning rate (default: 0.7; on real slices 1)")
     add("--decay-every", type=positive, help="after so many epochs (default: 1)")
+    add("--decay-after", type=int, default=0, help="epochs at the full rate first, uncounted (default: 0)")
     add("--augment", action=argparse.BooleanOptionalAction, help="four times the training slices (default: on real slices)")
     add("--size", type=positive, default=227, help="pixels a side (default: %(default)s; 131 is three times as fast)")
     add("--seed", type=natural, default=0, help="of the weights, the order of the slices, the augmentation")

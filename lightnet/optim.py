@@ -69,7 +69,7 @@ class SGD:
             w += v
 
 
-def step_decay(factor, every=1):
+def step_decay(factor, every=1, after=0):
     """A schedule: the learning rate is multiplied by ``factor`` after every so many epochs.
 
     Parameters
@@ -77,6 +77,8 @@ def step_decay(factor, every=1):
     factor : float
     every : int
         Epochs.
+    after : int
+        So many epochs at the initial rate come first, before the counting begins.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def step_decay(factor, every=1):
     >>> [round(schedule(done), 2) for done in (0, 4, 5, 10)]
     [1.0, 1.0, 0.8, 0.64]
     """
-    return lambda done: factor ** (done // every)
+    return lambda done: factor ** (max(0, done - after) // every)
 
 
 def is_weight(name):

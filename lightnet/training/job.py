@@ -52,8 +52,8 @@ class Job:
         File of ImageNet weights to start from.
     epochs, batch : int
     lr, momentum, l2 : float
-    decay, decay_every : float, int
-        The learning rate is multiplied by ``decay`` after every so many epochs.
+    decay, decay_every, decay_after : float, int, int
+        The learning rate is multiplied by ``decay`` after every so many epochs, counted from epoch ``decay_after`` on.
     augment : bool
         Four times as many training slices: `lightnet.data.augment`.
     size : int
@@ -78,6 +78,7 @@ class Job:
     l2: float | None = None
     decay: float | None = None
     decay_every: int | None = None
+    decay_after: int = 0
     augment: bool | None = None
     size: int = 227
     seed: int = 0
@@ -167,7 +168,7 @@ def run(job, folder):
     if job.augment:
         greys, labels = augment.augment(greys, labels, job.seed)
     trainer = Trainer(net, SGD(net, job.lr, job.momentum, job.l2), (greys, labels), sets["validation"], job.batch,
-                      np.random.default_rng(job.seed), step_decay(job.decay, job.decay_every))
+                      np.random.default_rng(job.seed), step_decay(job.decay, job.decay_every, job.decay_after))
     if (folder / "checkpoint.npz").exists():
         resume(folder / "checkpoint.npz", trainer, fingerprint)
         print(f"Going on after epoch {len(trainer.history)}.")
