@@ -1,4 +1,4 @@
-"""The ``lightnet`` command: train, evaluate, predict, summary, check.
+"""The ``lightnet`` command: train, evaluate, predict, summary, check, warmup.
 
 Exit status: 0 done; 1 some inputs failed, the others were done, each failure is named on stderr; 2 wrong usage, or an error that
 stopped the command; 130 stopped by Ctrl-C.
@@ -9,14 +9,17 @@ import csv
 import importlib.util
 import os
 import sys
+import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 import lightnet as ln
 
+from .backend import fast_versions
 from .data.images import list_images
 from .files import whole
 
@@ -40,7 +43,7 @@ def build_parser():
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_train, add_evaluate, add_predict, add_summary, add_check):
+    for add in (add_train, add_evaluate, add_predict, add_summary, add_check, add_warmup):
         add(commands)
     return parser
 
@@ -216,6 +219,29 @@ def check(options):
     report = ln.check_layer(layer, *shapes)
     print(report)
     return 0 if report else 1
+
+
+def add_warmup(commands):
+    """``lightnet warmup``."""
+    command(commands, "warmup", warmup, "compile the kernels ahead, so that the first training step need not wait", """\
+  lightnet warmup""")
+
+
+def warmup(options):
+    """Run a small training step of each network of the library: whatever they need is compiled and kept."""
+    if not fast_versions():
+        print("Numba cannot be imported: the layers' own code runs, and there is nothing to compile.")
+        return 0
+    from .kernels.compiling import cache_folder
+    x, begin = np.zeros((2, 49, 49, 3), np.float32), time.perf_counter()
+    for net in (ln.models.light_cnn(seed=0), ln.models.squeezenet("complex", classes=2, seed=0)):
+        _, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), [0, 1])
+        net.backward(dlogits)
+        net.forward(x)
+    folder = cache_folder()
+    print(f"ready after {time.perf_counter() - begin:.1f} s; " + (f"kept in {folder}" if folder else
+          "no folder could be written, so every process compiles anew: set LIGHTNET_CACHE to one that can"))
+    return 0
 
 
 def function_in(file, name):

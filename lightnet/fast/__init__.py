@@ -4,9 +4,12 @@ gives the same results; `lightnet.backend` chooses.
 """
 
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
+from ..kernels.compiling import announce
 from . import activation, batch_norm, conv, conv_transpose, merge, pooling
 
 VERSIONS = {
     Conv2D: conv, ConvTranspose2D: conv_transpose, BatchNorm2D: batch_norm, ELU: activation.elu, ReLU: activation.relu,
     MaxPool2D: pooling.MaxPool2D, GlobalAvgPool: pooling.GlobalAvgPool, Concat: merge.Concat, Add: merge.Add,
 }
+
+announce()

@@ -22,12 +22,20 @@ class Activation:
             layer.cache = (y,)
         return y
 
-    def backward(self, layer, dy, out=None):
-        """The slope times dy."""
+    def backward(self, layer, dy, out=None, later=False):
+        """The slope times dy. ``later``: who gets dx will do it."""
+        if later:
+            return dy
         (y,) = layer.cache
         dx = dy if out is dy else copied(dy)
         each(self.slope, [as_images(y), as_images(dx)], self.settings(layer))
         return dx
+
+
+def slope(elu, dy, start, stop):
+    """What an ELU's backward left for later, for some images."""
+    (y,) = elu.cache
+    elementwise.elu_slope(*elements(y[start:stop], dy[start:stop]), np.float32(elu.alpha))
 
 
 def copied(x, y=None):

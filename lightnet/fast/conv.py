@@ -5,6 +5,7 @@ from ..kernels.images import regular
 from ..kernels.threads import over_images
 from ..kernels.tile import ELU, STORE
 from . import products, winograd
+from .activation import slope
 
 
 def forward(layer, x, training=False, out=None, elu=False):
@@ -22,13 +23,20 @@ def forward(layer, x, training=False, out=None, elu=False):
     return y
 
 
-def backward(layer, dy):
-    """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``."""
+def backward(layer, dy, elu=None):
+    """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
+
+    ``elu``: the layer whose slope dy has still to be multiplied by, in place.
+    """
     (x,) = layer.cache
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
+
+    def prepare(start, stop):
+        if elu:
+            slope(elu, dy, start, stop)
     if winograd.serves(layer):
-        job = winograd.gradients(x, dy, weight, layer.padding, dx)
+        job = winograd.gradients(x, dy, weight, layer.padding, dx, prepare)
     else:
-        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx)
+        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx, prepare)
     layer.grads["weight"], layer.grads["bias"] = products.added(over_images(job, len(x)))
     return dx

@@ -6,6 +6,7 @@ from ..kernels import memory
 from ..kernels.elementwise import column_sums
 from ..kernels.images import images, regular
 from ..kernels.threads import over_images
+from ..kernels.tile import STORE
 from . import products
 
 
@@ -27,7 +28,9 @@ def backward(layer, dy):
     gradient = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
 
     def gradients(start, stop):
+        dW = memory.empty((weight[..., 0].size, products.wide(x.shape[3])))
         image(start, stop)
-        return gradient(start, stop)[:, :x.shape[3]].reshape(weight.shape), column_sums(images(dy[start:stop]))
+        gradient(start, stop, dW, STORE)
+        return dW[:, :x.shape[3]].reshape(weight.shape), column_sums(images(dy[start:stop]))
     layer.grads["weight"], layer.grads["bias"] = products.added(over_images(gradients, len(x)))
     return dx

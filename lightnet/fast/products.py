@@ -18,10 +18,11 @@ from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.elementwise import column_sums
 from ..kernels.images import Flat, images
 from ..kernels.product import multiply
-from ..kernels.tile import STORE
+from ..kernels.tile import ADD, STORE
 from .padding import padded, padded_channels, wide
 
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
+NEAR = 1 << 20                                          # bytes of gradients to work on at a time
 
 
 def correlation(x, weight, bias, stride, padding, y, finish=STORE):
@@ -83,32 +84,41 @@ def adding_windows(y, weight, bias, stride, padding, x):
 
 
 def weight_gradient(x, dy, kernel, stride, padding):
-    """``dW = im2col(x).T @ dy`` of a range of images, (KH*KW*C, F) with F in whole panels."""
+    """``dW = im2col(x).T @ dy`` of some images, stored in or added to a dW of (KH*KW*C, F), F in whole panels."""
     C, F = x.shape[3], dy.shape[3]
-    KH, KW = kernel
     zeros = no_bias(F)
 
-    def job(start, stop):
+    def job(start, stop, dW, finish):
         xs, dys = padded(x[start:stop], padding), dy[start:stop]
         if F != wide(F):
             dys = padded_channels(dys, wide(F))
         table = tables.weight_gradient(xs.shape[2], images(xs).pitch, C, kernel, stride, dy.shape[1:3], images(dys).pitch, F)
-        dW = memory.empty((KH * KW * C, wide(F)))
-        multiply(table, stop - start, images(xs).flat, images(dys).flat, weights(dW.reshape(-1)), zeros, STORE, memory.empty((table.scratch,)))
-        return dW
+        scratch = memory.empty((table.scratch,))
+        multiply(table, stop - start, images(xs).flat, images(dys).flat, weights(dW.reshape(-1)), zeros, finish, scratch)
     return job
 
 
-def gradients(x, dy, weight, stride, padding, dx):
-    """dx, and of a range of images dW (KH, KW, C, F) and db."""
+def gradients(x, dy, weight, stride, padding, dx, prepare):
+    """dx, and of a range of images dW (KH, KW, C, F) and db; ``prepare(start, stop)`` first makes dy of some images."""
     *kernel, C, F = weight.shape
     image = adjoint(dy, weight, np.zeros(C, np.float32), stride, padding, dx)
     gradient = weight_gradient(x, dy, tuple(kernel), stride, padding)
 
     def job(start, stop):
-        image(start, stop)
-        return gradient(start, stop)[:, :F].reshape(weight.shape), column_sums(images(dy[start:stop]))
+        dW, db = memory.empty((kernel[0] * kernel[1] * C, wide(F))), np.zeros(F, np.float32)
+        for first, last in steps(start, stop, NEAR // dy[0].nbytes):
+            prepare(first, last)
+            image(first, last)
+            gradient(first, last, dW, STORE if first == start else ADD)
+            db += column_sums(images(dy[first:last]))
+        return dW[:, :F].reshape(weight.shape), db
     return job
+
+
+def steps(start, stop, size):
+    """Parts of a range of images, so few at a time that what one loop leaves in the cache is there for the next."""
+    size = max(1, size)
+    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 def added(pairs):

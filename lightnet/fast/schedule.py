@@ -4,7 +4,8 @@
 - An activation that alone reads a value writes over it: its own backward needs y only, and no layer keeps its own output.
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
-- In backward an activation writes over the gradient that it is given, where nobody else holds it.
+- In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
+  leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
 asked to see each value finds them all.
@@ -14,6 +15,7 @@ from collections import Counter
 
 from ..backend import version_for_class, version_that_ran
 from ..kernels import memory
+from ..kernels.images import is_regular
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ReLU
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input
@@ -79,17 +81,26 @@ class Forward:
 
 
 class Backward:
-    """Which nodes may write over the gradient of their output."""
+    """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
     def __init__(self, graph):
-        self.readers = {}
+        self.graph, self.readers, self.later = graph, {}, {}
         for node in graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
 
     def place(self, node, dy):
-        """What to tell the version: to compute dx into dy, or nothing."""
-        return {"out": dy} if type(node.layer) in OVER_GRADIENT and dy.flags.writeable and self.is_unshared(node.name) else {}
+        """What to tell the version: to compute dx into dy, to leave it to the next, or to begin with what was left."""
+        kind, before = type(node.layer), self.graph.nodes.get(node.inputs[0])
+        if node.name in self.later:
+            return {"elu": self.later.pop(node.name)}
+        if kind not in OVER_GRADIENT or dy.ndim != 4 or not is_regular(dy) or not self.is_unshared(node.name):
+            return {}
+        if (kind is ELU and before and type(before.layer) is Conv2D and len(self.readers[before.name]) == 1
+                and version_that_ran(before.layer) is not Conv2D):
+            self.later[before.name] = node.layer
+            return {"later": True}
+        return {"out": dy}
 
     def is_unshared(self, name):
         """Whether nobody else holds the gradient of this value."""

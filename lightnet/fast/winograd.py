@@ -6,8 +6,10 @@ from ..kernels import memory
 from ..kernels import winograd as kernel
 from ..kernels.images import images
 from ..kernels.packing import bias_panels, no_bias
+from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
 from .padding import padded
+from .products import steps
 
 PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
 
@@ -31,24 +33,28 @@ def correlation(x, weight, bias, padding, y, finish):
     return job
 
 
-def gradients(x, dy, weight, padding, dx):
-    """dx, and of a range of images dW (3, 3, C, F) and db."""
+def gradients(x, dy, weight, padding, dx, prepare):
+    """dx, and of a range of images dW (3, 3, C, F) and db; ``prepare(start, stop)`` first makes dy of some images."""
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
     Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
+    enough = -(-PATCHES // patches(1, dy.shape))            # images for a block
 
     def job(start, stop):
-        block = block_of(stop - start, dy.shape)
+        block = block_of(min(enough, stop - start), dy.shape)
         V, Z, M = (memory.empty((kernel.ENTRIES * block * channels,)) for channels in (C, F, C))
-        dU, dW, db = memory.empty((kernel.ENTRIES * C * F,)), np.empty(9 * C * F, np.float32), np.empty(F, np.float32)
-        xs = contiguous(padded(x[start:stop], around))
-        image = memory.empty(xs.shape)
-        image[:] = 0
-        kernel.backward(images(xs), images(dy[start:stop]), Ut, zeros, images(image), dU, dW, db, block, V, Z, M)
-        dx[start:stop] = image[:, top:top + H, left:left + W]
-        return dW.reshape(weight.shape), db
+        dU, db = memory.empty((kernel.ENTRIES * C * F,)), np.zeros(F, np.float32)
+        for first, last in steps(start, stop, enough):
+            prepare(first, last)
+            xs = contiguous(padded(x[first:last], around))
+            image = memory.empty(xs.shape)
+            image[:] = 0
+            finish = STORE if first == start else ADD
+            kernel.backward(images(xs), images(dy[first:last]), Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
+            dx[first:last] = image[:, top:top + H, left:left + W]
+        return kernel.weights_of(dU, C, F), db
     return job
 
 
@@ -66,5 +72,10 @@ def to_whole_patches(padding, y_shape):
 
 def block_of(N, y_shape):
     """How many patches to take at a time: equal blocks of at most `PATCHES`."""
-    patches = N * -(-y_shape[1] // kernel.OUT) * -(-y_shape[2] // kernel.OUT)
-    return -(-patches // -(-patches // PATCHES))
+    count = patches(N, y_shape)
+    return -(-count // -(-count // PATCHES))
+
+
+def patches(N, y_shape):
+    """How many cover N images."""
+    return N * -(-y_shape[1] // kernel.OUT) * -(-y_shape[2] // kernel.OUT)

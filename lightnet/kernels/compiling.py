@@ -9,6 +9,7 @@ read-only; where no folder can be written, every process compiles anew.
 import functools
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def cache_folder():
     except (OSError, RuntimeError):                                 # RuntimeError: no home
         return None
     return folder
+
+
+def announce():
+    """Say that the first use will take a while, where nothing is kept from an earlier one: it must not look like a hang."""
+    folder = cache_folder()
+    if folder is None or not any(folder.rglob("*.nbi")):
+        kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
+        print(f"lightnet: compiling its kernels for this processor, as they are needed: half a minute in all, {kept}. "
+              "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 
 def digest():

@@ -156,15 +156,14 @@ def forward(x, U, bias, y, finish, block, V, M):
 
 
 @compiled
-def backward(x, dy, Ut, no_bias, dx, dU, dW, db, block, V, Z, M):
-    """dx, dW and db for some images, in blocks of patches.
+def backward(x, dy, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
+    """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
     x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy: `Images` (N, OH, OW, F); Ut the packed
-    transpose of U; dW (3, 3, C, F) and db (F,); scratch dU (36 * C * F), V and M (36 * block * C), Z (36 * block * F).
+    transpose of U; dU (36 * C * F,), db (F,); scratch V and M (36 * block * C), Z (36 * block * F).
     """
     C, F, edge = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
-    db[:] = 0
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V)
@@ -181,13 +180,21 @@ def backward(x, dy, Ut, no_bias, dx, dU, dW, db, block, V, Z, M):
         for f in range(F):
             for t in range(T):
                 db[f] += sums[place(t, f, T)]
-        products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, no_bias, STORE if t0 == 0 else ADD)
+        products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, no_bias, finish if t0 == 0 else ADD)
         products(product_tables(T, F, C), Z, T * F, Ut, C * F, M, T * C, no_bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start = corner(dx, n, i, j, OUT)
             for c in range(0, C, WIDTH):
                 inputs_backward(M, place(t, c, T), IN * T * C, T * C, dx.memory, start + c, dx.W * C, C)
+
+
+@compiled
+def weights_of(dU, C, F):
+    """``dW = G^t dU G``: (3, 3, C, F)."""
+    dW = np.empty((3, 3, C, F), np.float32)
+    flat = dW.reshape(-1)
     for c in range(C):
         for f in range(0, F, WIDTH):
-            weights_backward(dU, place(c, f, C), IN * C * F, C * F, dW, c * F + f, 3 * C * F, C * F)
+            weights_backward(dU, place(c, f, C), IN * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
+    return dW
