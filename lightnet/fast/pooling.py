@@ -16,8 +16,8 @@ class MaxPool2D:
         shape = layer.output_shape(x.shape)
         x, y = regular(x), memory.empty(shape) if out is None else out
         winner = memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
-        over_images(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]), winner[start:stop],
-                                                        *numbers(layer)), len(x))
+        over_images(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
+                                                        winner[start:stop].reshape(-1), *numbers(layer)), len(x))
         if training:
             layer.cache = (x.shape, winner)
         return y

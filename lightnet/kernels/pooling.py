@@ -7,34 +7,96 @@ instead would jump from channel to channel, one number at a time; this way all c
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from .compiling import compiled
+from . import vector
+from .compiling import PLAIN, compiled
 from .elementwise import channels
+from .vector import integer
+
+
+def window_of(lanes):
+    """An intrinsic for so many channels of one window: ``(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0)``.
+
+    The window's pixels inside the image are ``rows`` x ``columns`` from ``start`` on, the first has the number ``first``. Of equal
+    values the first wins, and NaN wins over all.
+    """
+
+    @intrinsic
+    def window(typing, x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0):
+        signature = types.void(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0)
+
+        def generate(context, builder, signature, arguments):
+            x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0 = arguments
+            kinds = dict(zip(arguments, signature.args))
+            byte = ir.IntType(kinds[winner].dtype.bitwidth)
+            number_type = ir.VectorType(ir.IntType(32), lanes)
+
+            def place(array, *offsets):
+                return vector.pointer(context, builder, kinds[array], array, offsets)
+
+            def in_row(i, found):
+                def in_column(j, found):
+                    best, place_of_best = found
+                    value = vector.load(builder, place(x, start, builder.mul(i, x_row), builder.mul(j, x_pitch)), lanes)
+                    better = builder.or_(builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value))
+                    number = builder.add(first, builder.add(builder.mul(i, KW), j))
+                    number = vector.splat(builder, builder.trunc(number, ir.IntType(32)), lanes)
+                    return [builder.select(better, value, best), builder.select(better, number, place_of_best)]
+                return vector.loop(builder, columns, found, in_column)
+
+            begin = vector.load(builder, place(x, start), lanes)
+            number = vector.splat(builder, builder.trunc(first, ir.IntType(32)), lanes)
+            best, number = vector.loop(builder, rows, [begin, number], in_row)
+            vector.store(builder, best, place(y, y0))
+            number = builder.trunc(number, ir.VectorType(byte, lanes)) if byte.width < 32 else number
+            builder.store(number, builder.bitcast(place(winner, w0), number.type.as_pointer())).align = 1
+            return context.get_dummy_value()
+        return signature, generate
+    return window
+
+
+@compiled
+def plain_window(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0):
+    """The same for one channel, in plain loops."""
+    best, number = x[start], first
+    for i in range(rows):
+        for j in range(columns):
+            value = x[start + i * x_row + j * x_pitch]
+            if value > best or value != value:
+                best, number = value, first + i * KW + j
+    y[y0], winner[w0] = best, number
+
+
+WIDE = 1                                                # channels in one go
+if PLAIN or not vector.has_multiply_add():
+    many = single = plain_window
+else:
+    WIDE, many, single = 8, window_of(8), window_of(1)
 
 
 @compiled
 def largest(x, y, winner, KH, KW, SH, SW, top, left):
-    """Maximum and winner of every window; of equal values the first wins, and NaN wins over all."""
-    place = np.empty(x.C, np.int32)                 # as wide as a float, so that both are chosen by one vector mask
+    """Maximum and winner of every window: winner (N * OH * OW * C), flat."""
     for n in range(x.N):
         for i in range(y.H):
+            p = max(0, top - i * SH)                                    # the window's first row inside the image
+            rows = min(KH, x.H + top - i * SH) - p
             for j in range(y.W):
-                best = channels(y, n, i * y.W + j)
-                p0, q0 = max(0, top - i * SH), max(0, left - j * SW)            # the window's first pixel inside the image
-                pixel = channels(x, n, (i * SH + p0 - top) * x.W + j * SW + q0 - left)
-                for c in range(x.C):
-                    best[c] = pixel[c]
-                    place[c] = p0 * KW + q0
-                for p in range(p0, min(KH, x.H + top - i * SH)):
-                    for q in range(q0, min(KW, x.W + left - j * SW)):
-                        pixel, number = channels(x, n, (i * SH + p - top) * x.W + j * SW + q - left), np.int32(p * KW + q)
-                        for c in range(x.C):
-                            better = (pixel[c] > best[c]) | (pixel[c] != pixel[c])
-                            best[c] = pixel[c] if better else best[c]
-                            place[c] = number if better else place[c]
-                chosen = winner[n, i, j]
-                for c in range(x.C):
-                    chosen[c] = place[c]
+                q = max(0, left - j * SW)
+                columns = min(KW, x.W + left - j * SW) - q
+                start = n * x.stride + ((i * SH + p - top) * x.W + j * SW + q - left) * x.pitch
+                pixel = i * y.W + j
+                y0, w0 = n * y.stride + pixel * y.pitch, (n * y.H * y.W + pixel) * y.C
+                c = 0
+                while c + WIDE <= x.C:
+                    many(x.memory, start + c, rows, columns, x.W * x.pitch, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    c += WIDE
+                while c < x.C:
+                    single(x.memory, start + c, rows, columns, x.W * x.pitch, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    c += 1
 
 
 @compiled

@@ -64,8 +64,8 @@ def store(builder, value, place):
 
 
 def splat(builder, number, lanes):
-    """One float in every lane: on x86 a single load instruction."""
-    empty = ir.Constant(vector(lanes), ir.Undefined)
+    """One number in every lane: of a float on x86 a single load instruction."""
+    empty = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
     index = ir.VectorType(ir.IntType(32), lanes)
     first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, empty, ir.Constant(index, [0] * lanes))
