@@ -8,6 +8,7 @@ plan of who may use which memory when is Python's own reference counting: what G
 Blocks begin at large pages (2 MB, on Linux), which save the processor most of its address look-ups.
 """
 
+import math
 import mmap
 import threading
 
@@ -29,29 +30,44 @@ class Pool:
 
     def __init__(self):
         self.lock = threading.RLock()           # a garbage collection may free a block while one is being taken
-        self.free, self.used, self.peak, self.total, self.made = [], 0, 0, 0, 0
+        self.free = {}                          # size: blocks
+        self.used, self.peak, self.total, self.made = 0, 0, 0, 0
 
     def take(self, size):
-        """The smallest free block that is large enough and not much too large, or a new one."""
+        """A free block of this size, or one that is not much too large, or a new one."""
         with self.lock:
-            fitting = [block for block in self.free if size <= block.size <= SLACK * size]
-            block = min(fitting, key=lambda block: block.size, default=None)
-            if block is not None:
-                self.free.remove(block)
-            else:
-                block = Block(size, self.made)
-                self.made, self.total = self.made + 1, self.total + block.size
-            self.used += block.size
+            if size not in self.free:           # as most are from the second step on
+                larger = min((other for other in self.free if size < other <= SLACK * size), default=None)
+                if larger is None:
+                    self.make(size)
+                else:
+                    size = larger
+            block = self.pop(size)
+            self.used += size
             self.peak = max(self.peak, self.used)
-            while self.free and self.total > SLACK * self.peak:          # other sizes than now: the one free for longest goes
-                self.total -= self.free.pop(0).size
             return block
+
+    def make(self, size):
+        """A new free block; where other sizes were needed before, those that wait for longest go."""
+        self.free.setdefault(size, []).append(Block(size, self.made))
+        self.made, self.total = self.made + 1, self.total + size
+        for other in [other for other in self.free if other != size]:
+            while other in self.free and self.total > SLACK * max(self.peak, self.used + size):
+                self.pop(other)
+                self.total -= other
+
+    def pop(self, size):
+        """Take one off the list."""
+        block = self.free[size].pop()
+        if not self.free[size]:
+            del self.free[size]                 # and come back at the end: the order is that of the last return
+        return block
 
     def give_back(self, block):
         """The block's array is gone."""
         with self.lock:
             self.used -= block.size
-            self.free.append(block)
+            self.free.setdefault(block.size, []).append(block)
 
 
 class Block:
@@ -67,6 +83,9 @@ class Block:
         self.address = address + -address % LARGE_PAGE + shift
 
 
+pool = Pool()
+
+
 class Lease:
     """What an array's memory belongs to: with the last array that refers to it, the block goes back."""
 
@@ -74,18 +93,15 @@ class Lease:
         self.block = block
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (block.address, False)}
 
-    def __del__(self):
+    def __del__(self, pool=pool):               # bound here, for when the interpreter ends the module is emptied first
         pool.give_back(self.block)
-
-
-pool = Pool()
 
 
 def empty(shape, dtype=np.float32):
     """As ``np.empty``, from memory that has been used before where there is some."""
     dtype = np.dtype(dtype)
     shape = tuple(int(side) for side in shape)
-    size = dtype.itemsize * int(np.prod(shape))
+    size = dtype.itemsize * math.prod(shape)
     if size < SMALL:
         return np.empty(shape, dtype)
     return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype))
