@@ -1,0 +1,374 @@
+"""How long does a training step take? lightnet and PyTorch on the same images, weights and threads, in turn.
+
+    python benchmarks/training.py [--batch 32] [--size 227] [--threads 1 2] [--rounds 7] [--json FILE] [--quick]
+
+A step is forward, loss, backward and update of light_cnn; every time is a median. Besides: what the processor can do at most,
+where the time of lightnet's fast version goes, memory, and the first step, for which Numba compiles the kernels. PyTorch's rows
+need PyTorch (``pip install -e '.[bench]'``). Linux and macOS; all of it takes about half an hour.
+
+Each thread count, and each measurement of memory, has a process of its own: nothing that another one left lingers.
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from datetime import datetime, timezone
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+import lightnet as ln
+from lightnet.backend import run_backward, run_forward
+from lightnet.profiling import costs, table
+
+FAST, PLAIN = "lightnet fast", "lightnet plain"
+EAGER, LAST, COMPILED = "PyTorch NCHW", "PyTorch channels-last", "PyTorch compiled, channels-last"
+CONTENDERS = FAST, PLAIN, EAGER, LAST, COMPILED
+SGD = {"lr": 0.007, "momentum": 0.87, "l2": 1e-6}
+PAUSE = 0.1                                             # seconds before each step: threads of the one before stop spinning
+PLAIN_ROUNDS = 2                                        # the plain layers are slow
+# They would force an old kernel on NumPy's BLAS, or a number of threads.
+DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
+in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
+(kernels, or the compiler of torch.compile)."""
+NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) in the layer's definition, backward has twice as many; % is their
+share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into its
+convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
+
+
+def main():
+    options = read_options()
+    if options.worker:
+        print(json.dumps(WORKERS[options.worker](options)))
+        return
+    report = {"machine": machine(), "date": datetime.now(timezone.utc).isoformat(timespec="minutes"), "versions": versions(),
+              "settings": {key: getattr(options, key) for key in ("batch", "size", "threads", "rounds", "quick")}}
+    print_heading(report)
+    report["runs"] = {str(threads): run_of(options, threads) for threads in options.threads}
+    report["first_step"] = first_steps(options, options.threads[-1])
+    print_first(report["first_step"])
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1))
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=227, help="side of the images, 16k + 1 to 16k + 4")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7, help="besides one that is not counted")
+    parser.add_argument("--json", metavar="FILE", help="write everything there")
+    parser.add_argument("--quick", action="store_true", help="a toy that only shows that it runs; its times mean nothing")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)           # how it starts its own processes
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.quick and not options.worker:
+        options.batch, options.size, options.threads, options.rounds = 2, 49, [1], 1
+    return options
+
+
+# The contenders
+
+def data(options):
+    """Images (N, H, W, 3) and labels (N,): the same in every process."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((options.batch, options.size, options.size, 3)).astype(np.float32)
+    return x, rng.integers(0, 2, options.batch)
+
+
+def make(name, options):
+    """A function that takes one training step of this contender and returns its loss."""
+    net, (x, labels) = ln.models.light_cnn(seed=0), data(options)
+    if name in (FAST, PLAIN):
+        return lightnet_step(net, x, labels, "numba" if name == FAST else "numpy")
+    return torch_step(net, x, labels, name, options.threads[0])
+
+
+def lightnet_step(net, x, labels, backend):
+    optimizer = ln.SGD(net, **SGD)
+    ln.backend(backend)                                 # an error now, where Numba is missing
+
+    def step():
+        with ln.backend(backend):
+            loss, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), labels)
+            net.backward(dlogits)
+            optimizer.step()
+        return float(loss)
+    return step
+
+
+def torch_step(net, x, labels, name, threads):
+    import torch  # here: without it lightnet's rows are measured all the same
+    from torch_twin import Twin
+    torch.set_num_threads(threads)
+    twin, x, labels = Twin(net).train(), torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(labels)
+    if name == EAGER:
+        x = x.contiguous()
+    else:
+        twin = twin.to(memory_format=torch.channels_last)                              # x has that order already
+    optimizer = twin.sgd(**SGD)
+    model = torch.compile(twin, fullgraph=True) if name == COMPILED else twin
+
+    def step():
+        loss = torch.nn.functional.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return step
+
+
+def contenders(options):
+    """Those that can run here, as {name: step}, and why the others cannot."""
+    steps, left_out = {}, {}
+    for name in CONTENDERS:
+        try:
+            if name == COMPILED and options.quick:
+                raise RuntimeError("not with --quick: compiling takes a minute")
+            steps[name] = make(name, options)
+        except (ImportError, ln.BackendError, RuntimeError) as error:
+            left_out[name] = reason(error)
+    return steps, left_out
+
+
+def reason(error):
+    """What went wrong, in a line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0]}"
+
+
+# Measurements, each in a process of its own: what WORKERS names prints its result as JSON
+
+def timing(options):
+    """Rounds in turn, and the nodes of the fast version."""
+    ln.set_num_threads(options.threads[0])
+    steps, left_out = contenders(options)
+    times, losses, peaks, has_tile = defaultdict(list), defaultdict(list), [], FAST in steps
+    for r in range(options.rounds + 1):
+        if has_tile:
+            peaks.append(peak(options.quick))
+        if r > PLAIN_ROUNDS:
+            steps.pop(PLAIN, None)                      # its memory too
+        names = list(steps)
+        for name in names[r % len(names):] + names[:r % len(names)]:
+            try:
+                seconds, loss = timed(steps[name])
+            except Exception as error:                  # whatever a compiler may lack
+                if name != COMPILED:
+                    raise
+                left_out[name] = reason(error)
+                del steps[name]
+            else:
+                times[name].append(seconds)
+                losses[name].append(loss)
+    steps.clear()                                       # the nodes' network needs the room
+    nodes = node_times(options, peaks) if has_tile else []
+    first = losses[next(iter(times))]
+    return {"contenders": {name: {"ms_per_image": per_image(times[name][1:], options), "seconds": times[name][1:],
+                                  "burn_in_seconds": times[name][0], "losses": losses[name][:2],
+                                  "losses_apart": apart(losses[name], first)}
+                           for name in CONTENDERS if name in times and name not in left_out},
+            "left_out": left_out, "peak_gflops": float(np.median(peaks)) if peaks else None, "peaks": peaks, "nodes": nodes}
+
+
+def timed(step):
+    """Seconds of one step, after a pause, and its loss."""
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    loss = step()
+    return time.perf_counter() - start, loss
+
+
+def per_image(seconds, options):
+    """Milliseconds, the median."""
+    return 1e3 * float(np.median(seconds)) / options.batch
+
+
+def apart(losses, others):
+    """The largest relative difference in the first two steps: with the start weights, and after an update."""
+    return max(abs(a - b) / abs(b) for a, b in zip(losses[:2], others[:2]))
+
+
+def peak(quick):
+    """What all threads together multiply and add at most, in GFLOP/s: the register tile on data in the first-level cache.
+
+    48 pixels, 96 channels to 16, on 27 kB. Taken again and again: a processor's clock, and what else it does, change.
+    """
+    from lightnet.kernels import packing, product, tables, threads, tile  # here: they need Numba
+    from lightnet.kernels.images import Flat
+    rng, repeats = np.random.default_rng(0), 200 if quick else 2000
+    x, weight = Flat(rng.random(48 * 96, np.float32)), Flat(packing.panels(rng.random((96, 16), np.float32)))
+    convolution, bias = tables.convolution(48, 96, 96, (1, 1), (1, 1), (1, 48), 16, 16), packing.no_bias(16)
+
+    def job(start, stop):
+        out, scratch = Flat(np.zeros(48 * 16, np.float32)), np.empty(1, np.float32)
+        product.multiply(convolution, (stop - start) * repeats, x, weight, out, bias, tile.STORE, scratch)
+    threads.over_images(job, threads.GROUPS)            # compiles, and wakes the threads
+    start = time.perf_counter()
+    threads.over_images(job, threads.GROUPS)            # so many equal jobs: each thread takes one until none is left
+    return threads.GROUPS * repeats * 2 * 48 * 96 * 16 / (time.perf_counter() - start) / 1e9
+
+
+def node_times(options, peaks):
+    """Time and speed of each node of the fast version, a list of dicts; the last one is the step's rest.
+
+    The functions that run a node are wrapped: an observer would turn the fast schedule off.
+    """
+    net, (x, labels) = ln.models.light_cnn(seed=0), data(options)
+    step, forward, backward, whole = lightnet_step(net, x, labels, "numba"), defaultdict(list), defaultdict(list), []
+    step()
+    wrapped = {"run_forward": clocked(run_forward, forward), "run_backward": clocked(run_backward, backward)}
+    with patch.multiple("lightnet.graph", **wrapped):
+        for _ in range(options.rounds):
+            whole.append(timed(step)[0])
+            peaks.append(peak(options.quick))
+    rows = []
+    for node, _, _, macs in costs(net, net.shapes(x.shape)):
+        row = {"name": node.name, "operation": type(node.layer).__name__, "macs": macs // options.batch}
+        for way, times, factor in ("forward", forward, 2), ("backward", backward, 4):
+            ms = row[f"{way}_ms"] = per_image(times[node.layer], options)
+            speed = row[f"{way}_gflops"] = factor * row["macs"] / ms / 1e6 if macs else None
+            row[f"{way}_share"] = speed / float(np.median(peaks)) if macs else None
+        rows.append(row)
+    in_nodes = sum(row["forward_ms"] + row["backward_ms"] for row in rows)
+    return [*rows, {"name": "rest", "ms": per_image(whole, options) - in_nodes}]
+
+
+def clocked(run, times):
+    """``run(layer, ...)``, which notes its seconds in ``times[layer]``."""
+    @functools.wraps(run)
+    def wrapper(layer, *arrays, **more):
+        start = time.perf_counter()
+        result = run(layer, *arrays, **more)
+        times[layer].append(time.perf_counter() - start)
+        return result
+    return wrapper
+
+
+def memory(options):
+    """Megabytes by which the process's peak grows in 3 steps."""
+    ln.set_num_threads(options.threads[0])
+    step = make(options.contender, options)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        step()
+    unit = 1 if sys.platform == "darwin" else 1024      # Linux counts in kB, macOS in bytes
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 1e6
+
+
+def first(options):
+    """Seconds of this process's first step."""
+    ln.set_num_threads(options.threads[0])
+    step = make(FAST, options)
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+WORKERS = {"timing": timing, "memory": memory, "first": first}
+
+
+# What starts them
+
+def run_of(options, threads):
+    """All that is measured with so many threads."""
+    print(f"\n{threads} thread{'s' * (threads > 1)}\n", flush=True)
+    run = worker("timing", options, threads)
+    run["memory_mb"] = {name: worker("memory", options, threads, "--contender", name) for name in run["contenders"]}
+    print_run(run)
+    return run
+
+
+def first_steps(options, threads):
+    """With an empty cache of kernels and with the filled one: seconds of the first step and of its process."""
+    if options.quick or importlib.util.find_spec("numba") is None:
+        return None
+    results = {"threads": threads}
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in ("empty", "filled"):
+            start = time.perf_counter()
+            step = worker("first", options, threads, LIGHTNET_CACHE=folder)
+            results[cache] = {"step_seconds": step, "process_seconds": time.perf_counter() - start}
+    return results
+
+
+def worker(kind, options, threads, *more, **environment):
+    """The result of a fresh process."""
+    command = [sys.executable, __file__, "--worker", kind, "--batch", options.batch, "--size", options.size, "--threads", threads,
+               "--rounds", options.rounds, *more, *["--quick"] * options.quick]
+    clean = {key: value for key, value in os.environ.items() if key not in DISTURBING}
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, env={**clean, **environment}, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def machine():
+    """Processor, cores, and how busy they were before."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"cpu": model, "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+
+
+def versions():
+    """Of what is compared; None: not installed."""
+    installed = {name: importlib.util.find_spec(name) for name in ("numpy", "numba", "torch")}
+    return {"python": platform.python_version(), "lightnet": ln.__version__,
+            **{name: importlib.metadata.version(name) if found else None for name, found in installed.items()}}
+
+
+# Tables
+
+def print_heading(report):
+    settings = report["settings"]
+    print("A training step of light_cnn: batches of {batch}, {size}x{size}, {rounds} rounds".format(**settings))
+    print("{cpu}, {cores} cores, load before {load_before:.2f};".format(**report["machine"]), report["date"])
+    print(", ".join(f"{name} {version or 'not installed'}" for name, version in report["versions"].items()), flush=True)
+
+
+def print_run(run):
+    best = next(iter(run["contenders"].values()))["ms_per_image"]
+    rows = [(name, row["ms_per_image"], row["ms_per_image"] / best, len(row["seconds"]), run["memory_mb"][name] / 1e3,
+             f"{row['losses_apart']:.0e}") for name, row in run["contenders"].items()]
+    print(table(rows, ["contender", "ms per image", "times the first", "rounds", "memory GB", "losses apart"]))
+    for name, why in run["left_out"].items():
+        print(f"left out: {name} ({why})")
+    print(NOTES)
+    if run["nodes"]:
+        print(f"\nPeak {run['peak_gflops']:.0f} GFLOP/s (from {min(run['peaks']):.0f} to {max(run['peaks']):.0f}). "
+              f"{FAST}, ms per image:\n")
+        print_nodes(run["nodes"])
+        print(NODE_NOTES, flush=True)
+
+
+def print_nodes(nodes):
+    *nodes, rest = nodes
+    none = float("nan")                                 # a column stays one of numbers; blank in the end
+    rows = [(node["name"], node["operation"], *(cell for way in ("forward", "backward") for cell in (
+        node[f"{way}_ms"], node[f"{way}_gflops"] or none, 100 * (node[f"{way}_share"] or none)))) for node in nodes]
+    sums = [sum(node[f"{way}_ms"] for node in nodes) for way in ("forward", "backward")]
+    rows += [("sum", "", sums[0], none, none, sums[1], none, none), ("rest", "", rest["ms"], *[none] * 5)]
+    heads = ["node", "operation", "forward", "GFLOP/s", "%", "backward", "GFLOP/s", "%"]
+    print("\n".join(line.rstrip() for line in table(rows, heads).replace("nan", "   ").splitlines()))
+
+
+def print_first(steps):
+    if steps is None:
+        print("\nThe first step is not measured with --quick, nor without Numba.")
+        return
+    print(f"\nThe first step of {FAST}, with so many threads: {steps['threads']}")
+    for cache in ("empty", "filled"):
+        print("  {} cache of kernels: {step_seconds:.1f} s, the process {process_seconds:.1f} s".format(cache, **steps[cache]))
+
+
+if __name__ == "__main__":
+    main()
