@@ -38,14 +38,15 @@ CONTENDERS = FAST, PLAIN, EAGER, LAST, COMPILED
 SGD = {"lr": 0.007, "momentum": 0.87, "l2": 1e-6}
 PAUSE = 0.1                                             # seconds before each step: threads of the one before stop spinning
 PLAIN_ROUNDS = 2                                        # the plain layers are slow
+NONE = float("nan")                                     # in a table: the column stays one of numbers; blank in the end
 # They would force an old kernel on NumPy's BLAS, or a number of threads.
 DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
 in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
 (kernels, or the compiler of torch.compile)."""
-NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) in the layer's definition, backward has twice as many; % is their
-share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into its
-convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
+NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, backward has twice as many MACs; % is
+the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
+its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
 
 
 def main():
@@ -139,13 +140,8 @@ def contenders(options):
                 raise RuntimeError("not with --quick: compiling takes a minute")
             steps[name] = make(name, options)
         except (ImportError, ln.BackendError, RuntimeError) as error:
-            left_out[name] = reason(error)
+            left_out[name] = repr(error)
     return steps, left_out
-
-
-def reason(error):
-    """What went wrong, in a line."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0]}"
 
 
 # Measurements, each in a process of its own: what WORKERS names prints its result as JSON
@@ -167,7 +163,7 @@ def timing(options):
             except Exception as error:                  # whatever a compiler may lack
                 if name != COMPILED:
                     raise
-                left_out[name] = reason(error)
+                left_out[name] = repr(error)[:500]
                 del steps[name]
             else:
                 times[name].append(seconds)
@@ -285,7 +281,12 @@ def run_of(options, threads):
     """All that is measured with so many threads."""
     print(f"\n{threads} thread{'s' * (threads > 1)}\n", flush=True)
     run = worker("timing", options, threads)
-    run["memory_mb"] = {name: worker("memory", options, threads, "--contender", name) for name in run["contenders"]}
+    run["memory_mb"] = {}
+    for name in run["contenders"]:
+        try:
+            run["memory_mb"][name] = worker("memory", options, threads, "--contender", name)
+        except subprocess.CalledProcessError:           # the system may have ended it, for too much memory
+            run["memory_mb"][name] = None
     print_run(run)
     return run
 
@@ -337,7 +338,7 @@ def print_heading(report):
 
 def print_run(run):
     best = next(iter(run["contenders"].values()))["ms_per_image"]
-    rows = [(name, row["ms_per_image"], row["ms_per_image"] / best, len(row["seconds"]), run["memory_mb"][name] / 1e3,
+    rows = [(name, row["ms_per_image"], row["ms_per_image"] / best, len(row["seconds"]), (run["memory_mb"][name] or NONE) / 1e3,
              f"{row['losses_apart']:.0e}") for name, row in run["contenders"].items()]
     print(table(rows, ["contender", "ms per image", "times the first", "rounds", "memory GB", "losses apart"]))
     for name, why in run["left_out"].items():
@@ -346,19 +347,17 @@ def print_run(run):
     if run["nodes"]:
         print(f"\nPeak {run['peak_gflops']:.0f} GFLOP/s (from {min(run['peaks']):.0f} to {max(run['peaks']):.0f}). "
               f"{FAST}, ms per image:\n")
-        print_nodes(run["nodes"])
-        print(NODE_NOTES, flush=True)
+        print(nodes_table(run["nodes"]), NODE_NOTES, sep="\n", flush=True)
 
 
-def print_nodes(nodes):
+def nodes_table(nodes):
     *nodes, rest = nodes
-    none = float("nan")                                 # a column stays one of numbers; blank in the end
     rows = [(node["name"], node["operation"], *(cell for way in ("forward", "backward") for cell in (
-        node[f"{way}_ms"], node[f"{way}_gflops"] or none, 100 * (node[f"{way}_share"] or none)))) for node in nodes]
+        node[f"{way}_ms"], node[f"{way}_gflops"] or NONE, 100 * (node[f"{way}_share"] or NONE)))) for node in nodes]
     sums = [sum(node[f"{way}_ms"] for node in nodes) for way in ("forward", "backward")]
-    rows += [("sum", "", sums[0], none, none, sums[1], none, none), ("rest", "", rest["ms"], *[none] * 5)]
+    rows += [("sum", "", sums[0], NONE, NONE, sums[1], NONE, NONE), ("rest", "", rest["ms"], *[NONE] * 5)]
     heads = ["node", "operation", "forward", "GFLOP/s", "%", "backward", "GFLOP/s", "%"]
-    print("\n".join(line.rstrip() for line in table(rows, heads).replace("nan", "   ").splitlines()))
+    return "\n".join(line.rstrip() for line in table(rows, heads).replace("nan", "   ").splitlines())
 
 
 def print_first(steps):
