@@ -44,8 +44,8 @@ DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "
 NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
 in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
 (kernels, or the compiler of torch.compile)."""
-NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, backward has twice as many MACs; % is
-the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
+NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, of which backward has twice as many; %
+is the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
 its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
 
 

@@ -135,17 +135,17 @@ class Graph:
         """
         values = {IMAGE: self.admit(x)}
         readers = Counter(name for node in self.nodes.values() for name in node.inputs)
-        schedule = forward_schedule(self, values[IMAGE], observe)
-        for node in self.nodes.values():
-            inputs = [values[name] for name in node.inputs]
-            with naming(node):
-                y = values[node.name] = run_forward(node.layer, *inputs, training=training, **schedule.place(node, inputs))
-            if observe:
-                observe(node, inputs, y)
-            for name in node.inputs:                        # free what nobody will read any more
-                readers[name] -= 1
-                if not readers[name]:
-                    del values[name]
+        with forward_schedule(self, values[IMAGE], observe) as schedule:
+            for node in self.nodes.values():
+                inputs = [values[name] for name in node.inputs]
+                with naming(node):
+                    y = values[node.name] = run_forward(node.layer, *inputs, training=training, **schedule.place(node, inputs))
+                if observe:
+                    observe(node, inputs, y)
+                for name in node.inputs:                    # free what nobody will read any more
+                    readers[name] -= 1
+                    if not readers[name]:
+                        del values[name]
         y = values[self.output_name]
         if training:
             self.trained_shape = y.shape
@@ -167,18 +167,18 @@ class Graph:
         ndarray (N, H, W, C)
         """
         gradients = {self.output_name: self.admit_gradient(dy)}
-        schedule = backward_schedule(self, observe)
-        for node in reversed(self.nodes.values()):
-            if node.name not in gradients:
-                raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
-            node_dy = gradients.pop(node.name)
-            node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy))
-            for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
-                # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
-                # array, not +=, since a layer may hand the same one to all its inputs (Add does).
-                gradients[name] = add(gradients[name], dx) if name in gradients else dx
-            if observe:
-                observe(node, [node_dy], node_dx)
+        with backward_schedule(self, observe) as schedule:
+            for node in reversed(self.nodes.values()):
+                if node.name not in gradients:
+                    raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
+                node_dy = gradients.pop(node.name)
+                node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy))
+                for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
+                    # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
+                    # array, not +=, since a layer may hand the same one to all its inputs (Add does).
+                    gradients[name] = add(gradients[name], dx) if name in gradients else dx
+                if observe:
+                    observe(node, [node_dy], node_dx)
         return gradients[IMAGE]
 
     def admit(self, x):

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import elementwise, memory
 from ..kernels.images import elements, regular
-from ..kernels.threads import over_images
+from ..kernels.threads import later
 
 
 class Activation:
@@ -47,7 +47,7 @@ def copied(x, y=None):
 
 def each(loop, arrays, settings=()):
     """The loop over all numbers of arrays of one shape, on all threads."""
-    over_images(lambda start, stop: loop(*elements(*(x[start:stop] for x in arrays)), *settings), len(arrays[0]))
+    later(lambda start, stop: loop(*elements(*(x[start:stop] for x in arrays)), *settings), len(arrays[0]))
 
 
 def as_images(x):

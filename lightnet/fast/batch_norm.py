@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory, normalization
 from ..kernels.images import images, regular
-from ..kernels.threads import over_images
+from ..kernels.threads import later, over_images
 from .activation import copied
 
 
@@ -21,7 +21,7 @@ def forward(layer, x, training=False, out=None):
     std = np.sqrt(var + np.float32(layer.eps))
     factor = layer.params["scale"] / std
     offset = layer.params["shift"] - factor * mean
-    over_images(lambda start, stop: normalization.affine(images(x[start:stop]), factor, offset, images(y[start:stop])), len(x))
+    later(lambda start, stop: normalization.affine(images(x[start:stop]), factor, offset, images(y[start:stop])), len(x))
     if training:
         layer.cache = (x, mean, std)
     return y
@@ -43,7 +43,7 @@ def backward(layer, dy, out=None):
     w = -u * shift / M - v * mean
     u, v, w = (np.asarray(a, np.float32) for a in (u, v, w))
     dx = out if out is dy else copied(dy)
-    over_images(lambda start, stop: normalization.affine_of_two(images(dx[start:stop]), u, images(x[start:stop]), v, w), len(x))
+    later(lambda start, stop: normalization.affine_of_two(images(dx[start:stop]), u, images(x[start:stop]), v, w), len(x))
     layer.grads["shift"], layer.grads["scale"] = shift.astype(np.float32), scale.astype(np.float32)
     return dx
 

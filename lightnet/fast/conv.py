@@ -2,7 +2,7 @@
 
 from ..kernels import memory
 from ..kernels.images import regular
-from ..kernels.threads import over_images
+from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
 from . import products, winograd
 from .activation import slope
@@ -17,7 +17,7 @@ def forward(layer, x, training=False, out=None, elu=False):
         job = winograd.correlation(x, weight, bias, layer.padding, y, finish)
     else:
         job = products.correlation(x, weight, bias, layer.stride, layer.padding, y, finish)
-    over_images(job, len(x))
+    later(job, len(x))
     if training:
         layer.cache = (x,)
     return y
@@ -38,5 +38,5 @@ def backward(layer, dy, elu=None):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, prepare)
     else:
         job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx, prepare)
-    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(job, len(x)))
+    later(job, len(x), lambda sums: layer.grads.update(products.added(sums)))
     return dx

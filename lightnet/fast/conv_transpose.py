@@ -5,7 +5,7 @@ import numpy as np
 from ..kernels import memory
 from ..kernels.elementwise import column_sums
 from ..kernels.images import images, regular
-from ..kernels.threads import over_images
+from ..kernels.threads import later
 from ..kernels.tile import STORE
 from . import products
 
@@ -14,7 +14,7 @@ def forward(layer, x, training=False, out=None):
     """``y = col2im(x @ W.T) + b``; keeps x."""
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
-    over_images(products.adjoint(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, y), len(x))
+    later(products.adjoint(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, y), len(x))
     if training:
         layer.cache = (x,)
     return y
@@ -32,5 +32,5 @@ def backward(layer, dy):
         image(start, stop)
         gradient(start, stop, dW, STORE)
         return dW[:, :x.shape[3]].reshape(weight.shape), column_sums(images(dy[start:stop]))
-    layer.grads["weight"], layer.grads["bias"] = products.added(over_images(gradients, len(x)))
+    later(gradients, len(x), lambda sums: layer.grads.update(products.added(sums)))
     return dx

@@ -5,7 +5,7 @@ import numpy as np
 from ..kernels import memory, pooling
 from ..kernels.elementwise import column_sums
 from ..kernels.images import images, regular
-from ..kernels.threads import over_images
+from ..kernels.threads import later
 
 
 class MaxPool2D:
@@ -16,8 +16,8 @@ class MaxPool2D:
         shape = layer.output_shape(x.shape)
         x, y = regular(x), memory.empty(shape) if out is None else out
         winner = memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
-        over_images(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
-                                                        winner[start:stop].reshape(-1), *numbers(layer)), len(x))
+        later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
+                                                  winner[start:stop].reshape(-1), *numbers(layer)), len(x))
         if training:
             layer.cache = (x.shape, winner)
         return y
@@ -27,8 +27,8 @@ class MaxPool2D:
         """Each winner gets its window's dy; a pixel that won in several adds up."""
         x_shape, winner = layer.cache
         dy, dx = regular(dy), memory.empty(x_shape)
-        over_images(lambda start, stop: pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop],
-                                                           *numbers(layer)), len(dy))
+        later(lambda start, stop: pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop],
+                                                     *numbers(layer)), len(dy))
         return dx
 
 
@@ -43,7 +43,7 @@ class GlobalAvgPool:
         def means(start, stop):
             for n in range(start, stop):
                 y[n] = column_sums(images(x[n:n + 1])) / np.float32(x.shape[1] * x.shape[2])
-        over_images(means, len(x))
+        later(means, len(x))
         if training:
             layer.cache = (x.shape,)
         return y
@@ -53,7 +53,7 @@ class GlobalAvgPool:
         """Every pixel gets ``dy / (H * W)``."""
         (x_shape,) = layer.cache
         dy, dx = np.ascontiguousarray(dy), memory.empty(x_shape)
-        over_images(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
+        later(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
         return dx
 
 

@@ -122,8 +122,9 @@ def steps(start, stop, size):
 
 
 def added(pairs):
-    """The sums of each range's (dW, db), in order."""
-    return tuple(functools.reduce(np.add, arrays) for arrays in zip(*pairs))
+    """The gradients: each range's (dW, db) summed, in order."""
+    weight, bias = (functools.reduce(np.add, arrays) for arrays in zip(*pairs))
+    return {"weight": weight, "bias": bias}
 
 
 def weights(packed):

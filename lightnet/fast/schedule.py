@@ -16,13 +16,26 @@ from collections import Counter
 from ..backend import version_for_class, version_that_ran
 from ..kernels import memory
 from ..kernels.images import is_regular
+from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ReLU
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input
 OVER_GRADIENT = (ELU, ReLU, BatchNorm2D)                # backward may write over its dy
 
 
-class Forward:
+class Together:
+    """A block within which what need not be done at once waits: ``with`` a schedule."""
+
+    def __enter__(self):
+        self.block = together()
+        self.block.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self.block.__exit__(*error)
+
+
+class Forward(Together):
     """Where each node of a graph may compute its output, for one input shape."""
 
     def __init__(self, graph, input_shape):
@@ -80,7 +93,7 @@ class Forward:
         return self.wholes[name]
 
 
-class Backward:
+class Backward(Together):
     """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
     def __init__(self, graph):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import memory
+from .threads import flush
 
 
 class Flat(NamedTuple):
@@ -52,6 +53,7 @@ def regular(x):
     """x itself where it has the form of `Images`, else a copy."""
     if is_regular(x):
         return x
+    flush()                                             # x may still wait to be computed
     copy = memory.empty(x.shape)
     np.copyto(copy, x)
     return copy

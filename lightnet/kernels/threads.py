@@ -3,25 +3,86 @@
 Compiled code releases Python's lock, so plain Python threads run side by side. They sleep when there is nothing to do. No
 matrix product of BLAS runs in them: its own pool of threads would fight with this one for the cores.
 
+**Together.** A job for one layer takes a few milliseconds; to hand it to a thread and to wait for it, a tenth. And between two layers
+all of a batch's images would pass through memory. So within a ``with together()`` block jobs wait, and each thread takes its range
+through all of them. `over_images` wants its results and begins with what waits; so does whoever calls `flush`.
+
 **The same bits for any number of threads.** A batch is cut into at most `GROUPS` ranges of images that depend on its size
 alone, and what is summed over the batch is summed range by range, in order. Threads only decide who computes a range.
 """
 
 import functools
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from ..backend import num_threads
 
 GROUPS = 8
+MOST = 12                                       # jobs that wait at once: they hold on to their arrays
+_waiting = threading.local()                    # .jobs, within a block, of this thread
+
+
+class Job(NamedTuple):
+    """Work on ranges of N images, and what to do with its results."""
+
+    run: callable
+    N: int
+    then: callable
 
 
 def over_images(job, N):
-    """``job(start, stop)`` for each range of images, on all threads; returns their results in order.
+    """``job(start, stop)`` for each range of images, on all threads, after all that waits; returns their results in order.
 
     >>> over_images(lambda start, stop: (start, stop), 3)
     [(0, 1), (1, 2), (2, 3)]
     """
+    flush()
+    return run(job, N)
+
+
+def later(job, N, then=None):
+    """The same, but within ``together()`` some time before its end; ``then(results)``."""
+    jobs = getattr(_waiting, "jobs", None)
+    if jobs is None:
+        finish([Job(job, N, then)])
+        return
+    if jobs and (jobs[0].N != N or len(jobs) == MOST):
+        flush()
+    _waiting.jobs.append(Job(job, N, then))
+
+
+@contextmanager
+def together():
+    """A block in which jobs wait for each other."""
+    outer, _waiting.jobs = getattr(_waiting, "jobs", None), []
+    try:
+        yield
+        flush()
+    finally:
+        _waiting.jobs = outer
+
+
+def flush():
+    """Do what waits."""
+    jobs = getattr(_waiting, "jobs", None)
+    if jobs:
+        _waiting.jobs = []
+        finish(jobs)
+
+
+def finish(jobs):
+    """Take each range through all jobs, in order."""
+    results = run(lambda start, stop: [job.run(start, stop) for job in jobs], jobs[0].N)
+    for job, of_ranges in zip(jobs, zip(*results)):
+        if job.then:
+            job.then(of_ranges)
+
+
+def run(job, N):
+    """A job over all ranges of images."""
     ranges = min(GROUPS, N)
     edges = [N * i // ranges for i in range(ranges + 1)] if ranges else []
     threads = min(num_threads(), ranges)
