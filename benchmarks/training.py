@@ -44,8 +44,8 @@ DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "
 NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
 in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
 (kernels, or the compiler of torch.compile)."""
-NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, of which backward has twice as many; %
-is the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
+NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
+the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
 its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
 
 
@@ -140,8 +140,13 @@ def contenders(options):
                 raise RuntimeError("not with --quick: compiling takes a minute")
             steps[name] = make(name, options)
         except (ImportError, ln.BackendError, RuntimeError) as error:
-            left_out[name] = repr(error)
+            left_out[name] = in_a_line(error)
     return steps, left_out
+
+
+def in_a_line(error):
+    """PyTorch's compiler ends its errors with advice on debugging it."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 # Measurements, each in a process of its own: what WORKERS names prints its result as JSON
@@ -163,7 +168,7 @@ def timing(options):
             except Exception as error:                  # whatever a compiler may lack
                 if name != COMPILED:
                     raise
-                left_out[name] = repr(error)[:500]
+                left_out[name] = in_a_line(error)
                 del steps[name]
             else:
                 times[name].append(seconds)

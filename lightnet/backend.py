@@ -151,6 +151,14 @@ def fast_versions():
     return VERSIONS
 
 
+def fast_update():
+    """The optimizer's update, compiled; None where the backend has none."""
+    if _current == "numpy" or not fast_versions():
+        return None
+    from .fast.optim import update
+    return update
+
+
 def set_num_threads(n):
     """Use ``n`` threads, in matrix products (BLAS) and in the fast versions alike. The two never run at the same time.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .backend import fast_update
 from .errors import BackwardError
 
 
@@ -60,13 +61,18 @@ class SGD:
     def step(self):
         """One update of every parameter from the gradients of the last backward."""
         grads = self.net.grads
+        move = fast_update() or update
         for name, w in self.net.params.items():
             if name not in grads:
                 raise BackwardError(f"parameter {name!r} has no gradient: call backward before step")
-            v = self.velocity[name]
-            v *= self.momentum
-            v -= self.lr * (grads[name] + self.l2 * w if is_weight(name) else grads[name])
-            w += v
+            move(w, self.velocity[name], grads[name], self.lr, self.momentum, self.l2 if is_weight(name) else 0)
+
+
+def update(w, v, gradient, lr, momentum, l2):
+    """The two lines above, in place."""
+    v *= momentum
+    v -= lr * (gradient + l2 * w)
+    w += v
 
 
 def step_decay(factor, every=1, after=0):

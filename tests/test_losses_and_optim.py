@@ -40,11 +40,11 @@ def test_labels_that_do_not_fit(logits, labels):
         ln.softmax_cross_entropy(logits, labels)
 
 
-def quadratic(l2):
+def quadratic(l2, dtype="float32"):
     """A dense layer with gradients set by hand."""
-    layer = ln.layers.Dense(2, 2)
+    layer = ln.layers.Dense(2, 2).astype(dtype)
     layer.params["weight"][:], layer.params["bias"][:] = 4, 8
-    layer.grads = {"weight": np.ones((2, 2), np.float32), "bias": np.ones(2, np.float32)}
+    layer.grads = {"weight": np.ones((2, 2), dtype), "bias": np.ones(2, dtype)}
     return layer, ln.SGD(layer, lr=0.5, momentum=0.5, l2=l2)
 
 
@@ -60,8 +60,9 @@ def test_l2_acts_on_weights_and_not_on_biases():
     assert norm.params["scale"] == 1 and norm.params["shift"] == 1
 
 
-def test_momentum_carries_on_and_the_rate_is_inside_the_velocity():
-    layer, opt = quadratic(l2=0)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])      # the fast update, and the one to be read
+def test_momentum_carries_on_and_the_rate_is_inside_the_velocity(dtype="float64"):
+    layer, opt = quadratic(0, dtype)
     opt.step()
     assert (opt.velocity["bias"] == -0.5).all()
     opt.lr = 0.25                                   # the old velocity keeps the rate it was made with

@@ -80,6 +80,14 @@ def copy(x, y):
 
 
 @compiled
+def momentum_step(w, v, gradient, lr, momentum, l2):
+    """Stochastic gradient descent with momentum and L2, one parameter."""
+    for k in range(w.size):
+        v[k] = momentum * v[k] - lr * (gradient[k] + l2 * w[k])
+        w[k] += v[k]
+
+
+@compiled
 def column_sums(x):
     """``sum over n, i, j of x[n, i, j, c]``: rows of the image first, so that few small numbers meet a large one."""
     row, sums = np.empty(x.C, np.float32), np.zeros(x.C, np.float32)
