@@ -61,7 +61,7 @@ def test_l2_acts_on_weights_and_not_on_biases():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])      # the fast update, and the one to be read
-def test_momentum_carries_on_and_the_rate_is_inside_the_velocity(dtype="float64"):
+def test_momentum_carries_on_and_the_rate_is_inside_the_velocity(dtype):
     layer, opt = quadratic(0, dtype)
     opt.step()
     assert (opt.velocity["bias"] == -0.5).all()

@@ -147,7 +147,7 @@ BUGS = [
         test_losses_and_optim.test_l2_acts_on_weights_and_not_on_biases),
     Bug("learning rate outside the velocity", "optim:update",
         "w += v", "w += v * (lr / 0.5)",
-        test_losses_and_optim.test_momentum_carries_on_and_the_rate_is_inside_the_velocity),
+        test_losses_and_optim.test_momentum_carries_on_and_the_rate_is_inside_the_velocity, ("float64",)),
     Bug("momentum forgotten", "optim:update",
         "v *= momentum", "v *= 0",
         test_against_pytorch.test_sgd),
