@@ -46,7 +46,8 @@ in the first two steps. Memory: by how much the process's peak grew in 3 steps, 
 (kernels, or the compiler of torch.compile)."""
 NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
 the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
-its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update."""
+its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update. Each node is
+finished before the next one here; in the steps above several go through the images together, which takes less."""
 
 
 def main():
@@ -248,10 +249,13 @@ def node_times(options, peaks):
 
 def clocked(run, times):
     """``run(layer, ...)``, which notes its seconds in ``times[layer]``."""
+    from lightnet.kernels.threads import flush
+
     @functools.wraps(run)
     def wrapper(layer, *arrays, **more):
         start = time.perf_counter()
         result = run(layer, *arrays, **more)
+        flush()                                         # what it put off, which the next node would pay for
         times[layer].append(time.perf_counter() - start)
         return result
     return wrapper

@@ -3,11 +3,18 @@
 A bug is a replacement of text in the source of one function. The changed function takes the place of the shipped one (its
 code object is exchanged, so that everybody who imported it runs the changed one), the test runs, and must raise. Without
 the bug the same test passes.
+
+Compiled code would go on as it was. So bugs in ``fast/`` and ``kernels/`` are planted in a process in which Numba does not
+compile (NUMBA_DISABLE_JIT): there kernels are Python functions as well, slow, but quicker to run once than to compile.
 """
 
 import ast
 import importlib
 import inspect
+import os
+import re
+import subprocess
+import sys
 import textwrap
 from typing import NamedTuple
 
@@ -29,7 +36,7 @@ class Bug(NamedTuple):
     """What to change in which function, and the test that must notice."""
 
     name: str
-    where: str          # "module:function" below lightnet
+    where: str          # "module:function" below lightnet, or "module", where what is changed runs when it is imported
     right: str
     wrong: str
     test: callable
@@ -202,6 +209,126 @@ BUGS = [
 ]
 
 
+def bugs_where_nothing_is_compiled():
+    """In fast/ and kernels/; found by tests with so few numbers that Python's own loops will do."""
+    import test_fast
+    import test_kernels
+    same, layouts = test_fast.test_equal_over_random_shapes, test_fast.test_any_layout_of_memory_gives_the_same
+    multiply, winograd = test_kernels.test_multiply_is_its_equation, test_kernels.test_winograd_is_the_layer_in_float64
+    return [
+        Bug("the tile's second operand in steps of 16", "kernels.tile:plain_tile",
+            "j += step_b", "j += LANES",
+            multiply, (0, 0, 2)),
+        Bug("the tile without bias", "kernels.tile:plain_tile",
+            "sums[:] = bias[bias0:bias0 + LANES]", "sums[:] = 0",
+            multiply, (0, 0, 2)),
+        Bug("the tile adds where it should store", "kernels.tile:plain_tile",
+            "if finish == ADD", "if finish != ADD",
+            multiply, (1, 0, 2)),
+        Bug("the tile begins at the first segment always", "kernels.tile:plain_tile",
+            "range(s0, s1)", "range(s1)",
+            multiply, (0, 0, 6)),
+        Bug("bias in every pass", "kernels.product:one_pass",
+            "(p if biased else panels) * LANES", "p * LANES",
+            multiply, (0, 0, 6)),
+        Bug("the distances between images swapped", "kernels.product:multiply",
+            "n * a.stride, n * b.stride", "n * b.stride, n * a.stride",
+            multiply, (0, 0, 6)),
+        Bug("a sum over images that keeps the last", "kernels.product:multiply",
+            "first = s == 0 and (n == 0 or out.stride != 0)", "first = s == 0",
+            multiply, (0, 0, 6)),
+        Bug("a sum over images in which later ones replace", "kernels.product:multiply",
+            "finish if first else ADD, scratch", "finish, scratch",
+            multiply, (0, 1, 6)),
+        Bug("rows that are no neighbours copied as if", "kernels.product:copy_rows",
+            "rows[last] == rows[last - 1] + 1", "rows[last] > rows[last - 1]",
+            multiply, (0, 1, 6)),
+        Bug("the second block of rows written over the first", "kernels.product:packed_pass",
+            "tables.rows_out[r0:r1]", "tables.rows_out[:r1 - r0]",
+            test_kernels.test_multiply_of_every_height, (1, 0)),
+        Bug("the last columns left out", "kernels.packing:panels",
+            "count = -(-F // LANES)", "count = F // LANES",
+            test_kernels.test_packing_is_the_order_of_the_panels),
+        Bug("a table with strides swapped", "kernels.tables:convolution",
+            "grid(OH, OW, SH * W * pitch, SW * pitch)", "grid(OH, OW, SW * W * pitch, SH * pitch)",
+            same, ("Conv2D", 6)),
+        Bug("a table that takes pixels for neighbours", "kernels.tables:convolution",
+            "if pitch == C or KW == 1", "if True",
+            test_kernels.test_tables_of_a_convolution_by_hand),
+        Bug("a weight gradient without the stride of rows", "kernels.tables:weight_gradient",
+            "np.arange(OH) * SH * W * pitch", "np.arange(OH) * W * pitch",
+            same, ("Conv2D", 6)),
+        Bug("pixels of a slice as if they touched", "kernels.images:is_regular",
+            "h == W * w and ", "",
+            test_kernels.test_slices_of_channels_are_images),
+        Bug("a read-only array taken for writable", "kernels.images:is_regular",
+            "x.flags.writeable and ", "",
+            test_kernels.test_slices_of_channels_are_images),
+        Bug("memory given back while somebody has it", "kernels.memory:empty",
+            "return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype))",
+            "block = pool.take(-(-size // 4096) * 4096); pool.give_back(block); return np.asarray(Lease(block, shape, dtype))",
+            test_kernels.test_memory_is_used_again_when_the_last_view_is_gone),
+        Bug("memory never given back", "kernels.memory:Pool.give_back",
+            "self.free.setdefault(block.size, []).append(block)", "pass",
+            test_kernels.test_memory_is_used_again_when_the_last_view_is_gone),
+        Bug("the pool counts what has gone", "kernels.memory:Pool.give_back",
+            "self.used -= block.size", "pass",
+            test_kernels.test_the_pool_keeps_account),
+        Bug("the plain ELU doubles five times", "kernels.exponential:plain_elu",
+            "range(6)", "range(5)",
+            test_kernels.test_elu_is_precise, (test_kernels.ELUS[-1], 1, 300)),
+        Bug("ELU's slope at y, not at y + alpha", "kernels.elementwise:elu_slope",
+            "a[c] + alpha", "a[c]",
+            same, ("ELU", 2)),
+        Bug("sums over pixels count rows twice", "kernels.elementwise:column_sums",
+            "row[:] = 0", "pass",
+            same, ("GlobalAvgPool", 2)),
+        Bug("a mean over one pixel less", "kernels.normalization:moments",
+            "total[c] / (x.H * x.W)", "total[c] / (x.H * x.W - 1)",
+            same, ("BatchNorm2D", 2)),
+        Bug("batch norm's M off by one", "fast.batch_norm:backward",
+            "M = x.size // layer.channels", "M = x.size // layer.channels - 1",
+            same, ("BatchNorm2D", 2)),
+        Bug("a variance within images only", "fast.batch_norm:statistics",
+            "np.square(means - mean).sum(axis=0)", "0",
+            same, ("BatchNorm2D", 4)),
+        Bug("a tie goes to the last", "kernels.pooling:plain_window",
+            "value > best or", "value >= best or",
+            test_fast.test_max_pool_ties_go_to_the_first),
+        Bug("a pixel that wins twice gets one", "kernels.pooling:to_winners",
+            "pixel[c] += window[c] if won[c] == number else np.float32(0)",
+            "pixel[c] = window[c] if won[c] == number else pixel[c]",
+            same, ("MaxPool2D", 4)),
+        Bug("padding on the wrong side", "fast.padding:padded",
+            "left:left + W] = x", "right:right + W] = x",
+            same, ("Conv2D", 6)),
+        Bug("gradients without the last range of images", "fast.products:added",
+            "zip(*pairs)", "zip(*pairs[:max(1, len(pairs) - 1)])",
+            same, ("Conv2D", 4)),
+        Bug("a general adjoint without bias", "kernels.columns:add_windows",
+            "x[h, w, c] = bias[c]", "x[h, w, c] = 0",
+            same, ("ConvTranspose2D", 6)),
+        Bug("Concat's gradients from one channel on", "fast.merge:Concat.backward",
+            "dy[..., channel:channel + count]", "dy[..., channel + 1:channel + 1 + count]",
+            same, ("Concat", 2)),
+        Bug("Add in the place of its first input", "fast.merge:added",
+            "y = memory.empty(a.shape)", "y = a",
+            layouts, ("Add",)),
+        Bug("a wrong sign in Winograd's matrices", "kernels.winograd",
+            "A[-1, -1] = G[-1, -1] = 1", "A[-1, -1], G[-1, -1] = 1, -1",
+            winograd, ((1, 4, 4, 16), 16, 1)),
+        Bug("Winograd's bias in another entry", "kernels.winograd:products",
+            "e == IN + 1", "e == IN + 2",
+            winograd, ((1, 4, 4, 16), 16, 1)),
+        Bug("what is left of a patch in the next", "kernels.winograd:edge_in",
+            "edge[:] = 0", "edge[:] = edge + 1",
+            winograd, ((1, 3, 3, 16), 16, 1)),
+    ]
+
+
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+
+
 def shipped(where):
     """The function that ``where`` names."""
     module, path = where.split(":")
@@ -211,17 +338,39 @@ def shipped(where):
     return found
 
 
-def changed_code(function, right, wrong):
-    """The function's code with the text replaced, which must occur exactly once."""
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(right) == 1, f"{right!r} stands {source.count(right)} times in {function.__qualname__}"
-    tree = ast.parse(source.replace(right, wrong))
+def replaced(source, bug):
+    """The source with the bug, in the one place where it fits."""
+    assert source.count(bug.right) == 1, f"{bug.right!r} stands {source.count(bug.right)} times in {bug.where}"
+    return source.replace(bug.right, bug.wrong)
+
+
+def changed_code(function, bug):
+    """The function's code with the bug."""
+    tree = ast.parse(replaced(textwrap.dedent(inspect.getsource(function)), bug))
     namespace = {}
     exec(compile(tree, function.__code__.co_filename, "exec"), function.__globals__, namespace)
-    return namespace[function.__name__].__code__
+    return inspect.unwrap(namespace[function.__name__]).__code__
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def plant(bug, monkeypatch):
+    """Into one function, or into a module, which is run again: its functions then refer to what that made."""
+    if ":" in bug.where:
+        function = inspect.unwrap(shipped(bug.where))               # what a decorator has wrapped
+        monkeypatch.setattr(function, "__code__", changed_code(function, bug))
+        return
+    module = importlib.import_module(f"lightnet.{bug.where}")
+    names = dict(vars(module))
+    exec(compile(replaced(inspect.getsource(module), bug), module.__file__, "exec"), names)
+    for name, value in names.items():
+        monkeypatch.setattr(module, name, value, raising=False)
+
+
+def forget(bug):
+    """Results that the function keeps."""
+    getattr(shipped(bug.where) if ":" in bug.where else None, "cache_clear", lambda: None)()
+
+
+@pytest.mark.parametrize("bug", bugs_where_nothing_is_compiled() if INTERPRETED else BUGS, ids=lambda bug: bug.name)
 def test_bug_is_found(bug, monkeypatch, tmp_path):
     def run_test(name):
         """The shipped test, in a folder of its own where it needs one."""
@@ -229,12 +378,26 @@ def test_bug_is_found(bug, monkeypatch, tmp_path):
         fixtures = {FOLDER: lambda folder: folder, SAVED: test_model_file.save_in}
         bug.test(*(fixtures[value](tmp_path / name) if value in (FOLDER, SAVED) else value for value in bug.arguments))
 
-    function = shipped(bug.where)
     run_test("control")                                         # without the bug it passes
-    monkeypatch.setattr(function, "__code__", changed_code(function, bug.right, bug.wrong))
-    with pytest.raises((Exception, pytest.fail.Exception)), np.errstate(all="ignore"):     # a failed assertion, or a crash
-        run_test("planted")
+    plant(bug, monkeypatch)
+    forget(bug)
+    try:
+        with pytest.raises((Exception, pytest.fail.Exception)), np.errstate(all="ignore"):     # a failed assertion, or a crash
+            run_test("planted")
+    finally:
+        forget(bug)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is that run")
+def test_bugs_in_fast_versions_and_kernels_are_found():
+    """The test above, of the other list, where Numba compiles nothing."""
+    pytest.importorskip("numba")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-n", "0", __file__], capture_output=True, text=True,
+                          env={**os.environ, "NUMBA_DISABLE_JIT": "1", "LIGHTNET_KERNELS": "plain"})
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
 
 
 def test_there_are_at_least_twenty():
-    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 20
+    for bugs in (BUGS, *([bugs_where_nothing_is_compiled()] if INTERPRETED else [])):
+        assert len({bug.name for bug in bugs}) == len(bugs) >= 20
