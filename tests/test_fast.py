@@ -314,25 +314,6 @@ SCHEDULES = {
         ("relu", ReLU(), "both"), ("sum", Add(), "c", "relu")),
 }
 
-OVERWRITTEN = "fast/schedule.py: an activation writes over a value that somebody else still reads"
-CRASHES = "fast/products.py, adding_windows: crashes where its output is a slice of channels"
-WAITS = "fast/pooling.py, GlobalAvgPool.backward: copies a slice of channels that still waits to be computed"
-KNOWN = {
-    "an ELU of pools in a Concat": WAITS,
-    "an activation of an activation": OVERWRITTEN,
-    "an activation of a Concat of an activation": OVERWRITTEN,
-    "an activation of a Concat, of which a part is read later": OVERWRITTEN,
-    "an activation of a Concat, of which a part was read before": OVERWRITTEN,
-    "a transposed convolution with a stride in a Concat": CRASHES,
-}
-
-
-def schedules(*reasons):
-    """All of them; those with a known bug, for one of these reasons, fail until it is repaired."""
-    def known(reason):                  # what is read too early may by chance be right
-        return pytest.mark.xfail(strict=reason != WAITS, reason=reason) if reason in reasons else ()
-    return [pytest.param(name, marks=known(KNOWN.get(name))) for name in SCHEDULES]
-
 
 def step_of(make, x, seed, backend, **observer):
     """Logits, dx and gradients of a step; what the caller gave is read-only."""
@@ -346,7 +327,7 @@ def step_of(make, x, seed, backend, **observer):
         return {"logits": y, "dx": dx, **g.grads}
 
 
-@pytest.mark.parametrize("name", schedules(OVERWRITTEN, CRASHES, WAITS))
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_what_is_computed_in_place_is_the_same(name):
     """As NumPy computes it, and as with an observer, for whom nothing is computed in place."""
     x = np.random.default_rng(0).standard_normal((3, 6, 6, 3), dtype=np.float32)
@@ -361,7 +342,7 @@ def test_what_is_computed_in_place_is_the_same(name):
         np.testing.assert_allclose(fast[key], plain[key], rtol=1e-5, atol=1e-6 * size, err_msg=key)
 
 
-@pytest.mark.parametrize("name", schedules(CRASHES))
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_a_callers_arrays_are_never_written(name):
     """Writable ones, which a version could take for its own: neither x nor dlogits, and no logits or dx of an earlier step."""
     rng = np.random.default_rng(0)
@@ -381,7 +362,7 @@ def test_a_callers_arrays_are_never_written(name):
     assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i] if a is not b)
 
 
-@pytest.mark.parametrize("name", schedules(CRASHES, WAITS))
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_backward_twice_gives_the_same(name):
     """Nothing that backward reads is left changed."""
     net, rng = SCHEDULES[name](), np.random.default_rng(0)

@@ -3,8 +3,8 @@ the layer's own functions, but for ``out``, an array to compute into. It keeps i
 gives the same results; `lightnet.backend` chooses.
 """
 
-from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
 from ..kernels.compiling import announce
+from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
 from . import activation, batch_norm, conv, conv_transpose, merge, pooling
 
 VERSIONS = {

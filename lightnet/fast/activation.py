@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..kernels import elementwise, memory
-from ..kernels.images import elements, regular
+from ..kernels.images import contiguous, elements, regular
 from ..kernels.threads import later
 
 
@@ -52,7 +52,9 @@ def each(loop, arrays, settings=()):
 
 def as_images(x):
     """Any array as images: its first axis stays, the others become one if there are not three."""
-    return regular(x if x.ndim == 4 else x.reshape(len(x), 1, 1, -1))
+    if x.ndim != 4:
+        x = contiguous(x).reshape(len(x), 1, 1, -1)
+    return regular(x)
 
 
 elu = Activation(elementwise.elu, elementwise.elu_slope, lambda layer: (np.float32(layer.alpha),))

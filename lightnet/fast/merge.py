@@ -1,6 +1,7 @@
 """Concat, whose inputs were computed in its output where the schedule could arrange it, and Add."""
 
 from ..kernels import elementwise, memory
+from ..kernels.images import contiguous
 from .activation import as_images, copied, each
 
 
@@ -12,9 +13,9 @@ class Concat:
         shape = layer.output_shape(*(x.shape for x in xs))
         y, channel = memory.empty(shape) if out is None else out, 0
         for x in xs:
-            part = y[..., channel:channel + x.shape[-1]]
-            if not same_memory(x, part):
-                copied(x, part)
+            part = pixels(y)[..., channel:channel + x.shape[-1]]
+            if not same_memory(pixels(x), part):
+                copied(pixels(x), part)
             channel += x.shape[-1]
         if training:
             layer.cache = [x.shape[-1] for x in xs]
@@ -48,6 +49,11 @@ class Add:
         """dy for each."""
         (count,) = layer.cache
         return (dy,) * count
+
+
+def pixels(x):
+    """Images as they are; other arrays with all axes between the first and the last as one."""
+    return x if x.ndim == 4 else contiguous(x).reshape(len(x), 1, -1, x.shape[-1])
 
 
 def added(a, b):

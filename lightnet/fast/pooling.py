@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory, pooling
 from ..kernels.elementwise import column_sums
-from ..kernels.images import images, regular
+from ..kernels.images import contiguous, images, regular
 from ..kernels.threads import later
 
 
@@ -52,7 +52,7 @@ class GlobalAvgPool:
     def backward(layer, dy):
         """Every pixel gets ``dy / (H * W)``."""
         (x_shape,) = layer.cache
-        dy, dx = np.ascontiguousarray(dy), memory.empty(x_shape)
+        dy, dx = contiguous(dy), memory.empty(x_shape)
         later(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
         return dx
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..kernels import memory, tables
 from ..kernels.columns import add_windows
-from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.elementwise import column_sums
 from ..kernels.images import Flat, images
+from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.product import multiply
 from ..kernels.tile import ADD, STORE
 from .padding import padded, padded_channels, wide
@@ -63,7 +63,8 @@ def spreading(y, weight, bias, x):
     table = tables.spread(y.shape[1:3], images(y).pitch, F, (KH, KW), images(x).pitch, C)
 
     def job(start, stop):
-        multiply(table, stop - start, images(y[start:stop]).flat, weights(packed), images(x[start:stop]).flat, bias, STORE, NOTHING)
+        ys, xs = images(y[start:stop]), images(x[start:stop])
+        multiply(table, stop - start, ys.flat, weights(packed), xs.flat, bias, STORE, NOTHING)
     return job
 
 
@@ -79,7 +80,10 @@ def adding_windows(y, weight, bias, stride, padding, x):
         columns = memory.empty((1, OH, OW, wide(matrix.shape[1])))
         for n in range(start, stop):
             multiply(table, 1, images(y[n:n + 1]).flat, weights(packed), images(columns).flat, zeros, STORE, NOTHING)
-            add_windows(columns[0], x[n], bias, KH, KW, *stride, padding[0][0], padding[1][0])
+            image = x[n] if x.flags.c_contiguous else memory.empty(x.shape[1:])
+            add_windows(columns[0], image, bias, KH, KW, *stride, padding[0][0], padding[1][0])
+            if not x.flags.c_contiguous:
+                x[n] = image
     return job
 
 

@@ -1,7 +1,8 @@
 """Which values may be computed in place of others: less memory to go through, and the same numbers.
 
 - The inputs of a Concat are computed where they belong in its output, so that nothing is left to copy.
-- An activation that alone reads a value writes over it: its own backward needs y only, and no layer keeps its own output.
+- An activation that alone reads a value writes over it, where nobody else keeps that value: a convolution does not, another
+  activation would.
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
@@ -17,9 +18,10 @@ from ..backend import version_for_class, version_that_ran
 from ..kernels import memory
 from ..kernels.images import is_regular
 from ..kernels.threads import together
-from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ReLU
+from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, MaxPool2D, ReLU
 
-OVER_INPUT = (ELU, ReLU)                                # forward may write over its input
+OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
+OUTPUT_NOT_KEPT = (Conv2D, ConvTranspose2D, BatchNorm2D, MaxPool2D)     # which comes from one of these
 OVER_GRADIENT = (ELU, ReLU, BatchNorm2D)                # backward may write over its dy
 
 
@@ -49,11 +51,17 @@ class Forward(Together):
             if kind is Concat:
                 self.place_inputs(graph, node)
             elif kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
-                self.over_input.add(node.name)
-                if kind is ELU and node.layer.alpha == 1 and type(graph.nodes[node.inputs[0]].layer) is Conv2D:
-                    self.then_elu.add(node.inputs[0])
-                if node.name in self.homes:
-                    self.homes[node.inputs[0]] = self.homes.pop(node.name)
+                self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
+
+    def place_over(self, node, before):
+        """Let an activation write over its input, which then is computed where the activation's output belongs."""
+        (name,) = node.inputs
+        if before in OUTPUT_NOT_KEPT:
+            self.over_input.add(node.name)
+            if node.name in self.homes:
+                self.homes[name] = self.homes.pop(node.name)
+            if before is Conv2D and type(node.layer) is ELU and node.layer.alpha == 1:
+                self.then_elu.add(name)
 
     def place_inputs(self, graph, concat):
         """Give each input its channels of the Concat's output."""
@@ -63,10 +71,12 @@ class Forward(Together):
                 self.homes[name] = whole, channel
             channel += self.shapes[name][-1]
 
-    @staticmethod
-    def can_place(graph, name):
-        """Whether the value comes from a node whose version computes where it is told."""
-        return name in graph.nodes and version_for_class(kind := type(graph.nodes[name].layer)) is not kind and kind is not Add
+    def can_place(self, graph, name):
+        """Whether the value is images, from a node whose version computes where it is told."""
+        if name not in graph.nodes or len(self.shapes[name]) != 4:
+            return False
+        kind = type(graph.nodes[name].layer)
+        return version_for_class(kind) is not kind and kind is not Add
 
     def place(self, node, inputs):
         """What to tell the version: the array to compute into, if any, and whether an ELU is fused."""

@@ -59,6 +59,14 @@ def regular(x):
     return copy
 
 
+def contiguous(x):
+    """x, copied where it is not one run of memory."""
+    if x.flags.c_contiguous:
+        return x
+    flush()
+    return np.ascontiguousarray(x)
+
+
 def images(x):
     """A regular array (N, H, W, C) as `Images`."""
     N, H, W, C = x.shape

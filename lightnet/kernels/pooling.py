@@ -14,14 +14,13 @@ from numba.extending import intrinsic
 from . import vector
 from .compiling import PLAIN, compiled
 from .elementwise import channels
-from .vector import integer
 
 
 def window_of(lanes):
-    """An intrinsic for so many channels of one window: ``(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0)``.
+    """An intrinsic for so many channels of one window.
 
-    The window's pixels inside the image are ``rows`` x ``columns`` from ``start`` on, the first has the number ``first``. Of equal
-    values the first wins, and NaN wins over all.
+    The window's pixels inside the image are ``rows`` x ``columns`` from ``x[start]`` on, the first has the number ``first``; the
+    maximum goes to ``y[y0]``, its number to ``winner[w0]``. Of equal values the first wins, and NaN wins over all.
     """
 
     @intrinsic
@@ -32,7 +31,6 @@ def window_of(lanes):
             x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winner, w0 = arguments
             kinds = dict(zip(arguments, signature.args))
             byte = ir.IntType(kinds[winner].dtype.bitwidth)
-            number_type = ir.VectorType(ir.IntType(32), lanes)
 
             def place(array, *offsets):
                 return vector.pointer(context, builder, kinds[array], array, offsets)
@@ -87,15 +85,16 @@ def largest(x, y, winner, KH, KW, SH, SW, top, left):
             for j in range(y.W):
                 q = max(0, left - j * SW)
                 columns = min(KW, x.W + left - j * SW) - q
+                row = x.W * x.pitch
                 start = n * x.stride + ((i * SH + p - top) * x.W + j * SW + q - left) * x.pitch
                 pixel = i * y.W + j
                 y0, w0 = n * y.stride + pixel * y.pitch, (n * y.H * y.W + pixel) * y.C
                 c = 0
                 while c + WIDE <= x.C:
-                    many(x.memory, start + c, rows, columns, x.W * x.pitch, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    many(x.memory, start + c, rows, columns, row, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
                     c += WIDE
                 while c < x.C:
-                    single(x.memory, start + c, rows, columns, x.W * x.pitch, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    single(x.memory, start + c, rows, columns, row, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
                     c += 1
 
 

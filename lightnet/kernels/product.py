@@ -55,11 +55,11 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
         a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
         for s in range(0, segments, tables.block):
             stop = min(s + tables.block, segments)
-            first = s == 0 and (n == 0 or out.stride != 0)
+            do = finish if s == 0 and (n == 0 or out.stride != 0) else ADD
             if tables.packed:
-                packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, finish if first else ADD, scratch)
+                packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, finish if first else ADD)
+                one_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, do)
 
 
 @compiled
@@ -86,14 +86,15 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     """
     rows, panels, K = len(tables.rows), len(tables.panels_b), (stop - start) * tables.length
     tiles = (rows + ROWS - 1) // ROWS
+    segments_a, segments_b = tables.segments_a[start:stop], tables.segments_b[start:stop]
     for p in range(panels):
-        copy_columns(tables.segments_b[start:stop], tables.length, tables.step_b, b, b0 + tables.panels_b[p], scratch, p * K * LANES)
+        copy_columns(segments_b, tables.length, tables.step_b, b, b0 + tables.panels_b[p], scratch, p * K * LANES)
     side_by_side, zero = np.arange(BLOCK * ROWS), np.zeros(1, np.int64)
     aside = panels * K * LANES
     for first in range(0, tiles, BLOCK):
         last = min(first + BLOCK, tiles)
         r0, r1 = first * rows // tiles, last * rows // tiles
-        copy_rows(tables.rows[r0:r1], tables.segments_a[start:stop], tables.length, tables.step_a, a, a0, scratch, aside)
+        copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
         for p in range(panels):
             for t in range(first, last):
                 r = t * rows // tiles
@@ -149,7 +150,11 @@ def check(tables, images, a, b, out, bias, scratch):
            tables.rows_out.max() + tables.panels_out.max() + panel)
     inside(bias, 1, 0, 0, (len(tables.panels_b) + 1) * LANES - 1)
     if tables.packed:
-        inside(scratch, 1, 0, 0, len(tables.panels_b) * tables.block * tables.length * LANES - 1)
+        inside(scratch, 1, 0, 0, (len(tables.panels_b) * LANES + BLOCK * ROWS) * tables.block * tables.length - 1)
+    if len(tables.rows) != len(tables.rows_out) or len(tables.panels_b) != len(tables.panels_out):
+        raise IndexError("tables of different lengths for a and out, or b and out")
+    if len(tables.segments_a) != len(tables.segments_b):
+        raise IndexError("tables of different lengths for a and b")
 
 
 @compiled

@@ -38,8 +38,8 @@ def sandwich(matrix, add=False, elu=False):
                 return vector.pointer(context, builder, kind, array,
                                       [start, builder.mul(row, integer(i)), builder.mul(column, integer(j))])
 
-            columns = [times(builder, matrix, [vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH) for i in range(n)])
-                       for j in range(n)]
+            patch = [[vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH) for i in range(n)] for j in range(n)]
+            columns = [times(builder, matrix, column) for column in patch]
             for i in range(m):
                 for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):
                     target = place(y, y0, y_row, i, y_column, j)

@@ -34,10 +34,10 @@ def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F):
         segments, length = np.arange(KH) * W * pitch, KW * C
     else:
         segments, length = grid(KH, KW, W * pitch, pitch), C
+    panels = np.arange(panel_count(F))
     return Tables(rows=grid(OH, OW, SH * W * pitch, SW * pitch), segments_a=segments, step_a=1,
-                  panels_b=np.arange(panel_count(F)) * (KH * KW * C * LANES), segments_b=np.arange(len(segments)) * (length * LANES),
-                  step_b=LANES, length=length,
-                  rows_out=np.arange(OH * OW) * out_pitch, panels_out=np.arange(panel_count(F)) * LANES, block=len(segments))
+                  panels_b=panels * (KH * KW * C * LANES), segments_b=np.arange(len(segments)) * (length * LANES), step_b=LANES,
+                  length=length, rows_out=np.arange(OH * OW) * out_pitch, panels_out=panels * LANES, block=len(segments))
 
 
 @functools.lru_cache(maxsize=512)
@@ -46,7 +46,8 @@ def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
     (KH, KW), (SH, SW), (OH, OW) = kernel, stride, out_size
     taps = grid(KH, KW, W * pitch, pitch)
     panels = np.arange(panel_count(F)) * LANES
-    return Tables(rows=grid(len(taps), C, 0, 1) + np.repeat(taps, C), segments_a=np.arange(OH) * SH * W * pitch, step_a=SW * pitch,
+    return Tables(rows=grid(len(taps), C, 0, 1) + np.repeat(taps, C),
+                  segments_a=np.arange(OH) * SH * W * pitch, step_a=SW * pitch,
                   panels_b=panels, segments_b=np.arange(OH) * OW * out_pitch, step_b=out_pitch, length=OW,
                   rows_out=np.arange(len(taps) * C) * len(panels) * LANES, panels_out=panels,
                   block=min(OH, max(1, NEAR // OW)), packed=int(len(taps) * C >= MANY[0] and len(panels) >= MANY[1]))
@@ -54,7 +55,7 @@ def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
 
 @functools.lru_cache(maxsize=512)
 def spread(size, pitch, C, kernel, out_pitch, F):
-    """``y = col2im(x @ W.T)`` where windows do not overlap (kernel = stride): each panel of columns (p, q, f) has its own pixel."""
+    """``y = col2im(x @ W.T)`` where windows do not overlap (kernel = stride): a panel of columns (p, q, f) has its own pixel."""
     (H, W), (KH, KW), count = size, kernel, panel_count(F)
     OW = W * KW
     return Tables(rows=np.arange(H * W) * pitch, segments_a=np.zeros(1, np.int64), step_a=1,

@@ -3,9 +3,9 @@
 Compiled code releases Python's lock, so plain Python threads run side by side. They sleep when there is nothing to do. No
 matrix product of BLAS runs in them: its own pool of threads would fight with this one for the cores.
 
-**Together.** A job for one layer takes a few milliseconds; to hand it to a thread and to wait for it, a tenth. And between two layers
-all of a batch's images would pass through memory. So within a ``with together()`` block jobs wait, and each thread takes its range
-through all of them. `over_images` wants its results and begins with what waits; so does whoever calls `flush`.
+**Together.** Handing a job to a thread and waiting for it costs a tenth of a millisecond, and between two layers all of a batch's
+images would pass through memory. So within a ``with together()`` block jobs wait, and each thread takes its range through all of
+them. `over_images` wants its results, and begins with what waits; so does whoever calls `flush`.
 
 **The same bits for any number of threads.** A batch is cut into at most `GROUPS` ranges of images that depend on its size
 alone, and what is summed over the batch is summed range by range, in order. Threads only decide who computes a range.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ..backend import num_threads
 
 GROUPS = 8
-MOST = 12                                       # jobs that wait at once: they hold on to their arrays
+MOST = 4                                        # jobs that wait at once: they hold on to their arrays
 _waiting = threading.local()                    # .jobs, within a block, of this thread
 
 
