@@ -331,9 +331,13 @@ def machine():
 
 def versions():
     """Of what is compared; None: not installed."""
-    installed = {name: importlib.util.find_spec(name) for name in ("numpy", "numba", "torch")}
+    def version(name):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
     return {"python": platform.python_version(), "lightnet": ln.__version__,
-            **{name: importlib.metadata.version(name) if found else None for name, found in installed.items()}}
+            **{name: version(name) for name in ("numpy", "numba", "torch")}}
 
 
 # Tables
