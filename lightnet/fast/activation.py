@@ -22,9 +22,9 @@ class Activation:
             layer.cache = (y,)
         return y
 
-    def backward(self, layer, dy, out=None, later=False):
-        """The slope times dy. ``later``: who gets dx will do it."""
-        if later:
+    def backward(self, layer, dy, out=None, postponed=False):
+        """The slope times dy. ``postponed``: who gets dx will do it."""
+        if postponed:
             return dy
         (y,) = layer.cache
         dx = dy if out is dy else copied(dy)

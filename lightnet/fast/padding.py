@@ -1,6 +1,7 @@
 """Copies with zeros around images or behind their channels."""
 
 from ..kernels import memory
+from ..kernels.packing import panel_count
 from ..kernels.vector import LANES
 
 
@@ -19,7 +20,7 @@ def padded(x, padding):
 
 def wide(F):
     """F rounded up to whole panels."""
-    return -(-F // LANES) * LANES
+    return panel_count(F) * LANES
 
 
 def padded_channels(x, channels):

@@ -122,7 +122,7 @@ class Backward(Together):
         if (kind is ELU and before and type(before.layer) is Conv2D and len(self.readers[before.name]) == 1
                 and version_that_ran(before.layer) is not Conv2D):
             self.later[before.name] = node.layer
-            return {"later": True}
+            return {"postponed": True}
         return {"out": dy}
 
     def is_unshared(self, name):

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory
 from ..kernels import winograd as kernel
-from ..kernels.images import images
+from ..kernels.images import contiguous, images
 from ..kernels.packing import bias_panels, no_bias
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
@@ -56,11 +56,6 @@ def gradients(x, dy, weight, padding, dx, prepare):
             dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job
-
-
-def contiguous(x):
-    """x, copied if its pixels do not touch."""
-    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
 def to_whole_patches(padding, y_shape):

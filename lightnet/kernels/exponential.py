@@ -23,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import PLAIN, compiled
+from .compiling import compiled
 
 LOWEST = -87.0                                          # exp of it is 1e-38, the smallest normal float
 TO_INTEGER = 1.5 * 2**23 + 127
@@ -97,4 +97,4 @@ def plain_elu(array, start, stop, alpha):
         array[k] = alpha * q if x < 0 else x
 
 
-elu = plain_elu if PLAIN or not vector.has_multiply_add() else ir_elu
+elu = ir_elu if vector.HAS_IR else plain_elu

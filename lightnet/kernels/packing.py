@@ -9,10 +9,15 @@ import numpy as np
 from .vector import LANES
 
 
+def panel_count(F):
+    """How many panels of 16 columns F columns take."""
+    return -(-F // LANES)
+
+
 def panels(matrix):
     """(K, F) as flat panels (F/16, K, 16); columns that are not there are zero."""
     K, F = matrix.shape
-    count = -(-F // LANES)
+    count = panel_count(F)
     if F % LANES:
         matrix = np.pad(matrix, ((0, 0), (0, count * LANES - F)))
     return np.ascontiguousarray(matrix.reshape(K, count, LANES).transpose(1, 0, 2)).reshape(-1)
@@ -21,11 +26,11 @@ def panels(matrix):
 def bias_panels(bias, repeats=1):
     """The bias of each panel, ``repeats`` times over, and 16 zeros: what the tile adds when it has a bias, and when not."""
     F = bias.size
-    padded = np.zeros(-(-F // LANES) * LANES, np.float32)
+    padded = np.zeros(panel_count(F) * LANES, np.float32)
     padded[:F] = bias
     return np.concatenate([padded] * repeats + [np.zeros(LANES, np.float32)])
 
 
 def no_bias(F, repeats=1):
     """Zeros of the form of ``bias_panels``."""
-    return np.zeros((-(-F // LANES) * repeats + 1) * LANES, np.float32)
+    return np.zeros((panel_count(F) * repeats + 1) * LANES, np.float32)

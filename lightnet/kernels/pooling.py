@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import PLAIN, compiled
+from .compiling import compiled
 from .elementwise import channels
 
 
@@ -69,7 +69,7 @@ def plain_window(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winn
 
 
 WIDE = 1                                                # channels in one go
-if PLAIN or not vector.has_multiply_add():
+if not vector.HAS_IR:
     many = single = plain_window
 else:
     WIDE, many, single = 8, window_of(8), window_of(1)

@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import PLAIN, compiled
+from .compiling import compiled
 from .exponential import emit_elu, plain_elu
 from .vector import integer
 
@@ -22,7 +22,7 @@ def sandwich(matrix, add=False, elu=False):
 
     y is written, or with ``add`` added to, or with ``elu`` its ELU is written.
     """
-    if PLAIN or not vector.has_multiply_add():
+    if not vector.HAS_IR:
         return plain_sandwich(np.float32(matrix), add, elu)
 
     @intrinsic

@@ -9,16 +9,12 @@ import functools
 
 import numpy as np
 
+from .packing import panel_count
 from .product import Tables
 from .vector import LANES
 
 NEAR = 256                                              # pixels of a weight gradient's sum: a panel of 16 kB
 MANY = 48, 4                                            # rows and panels from which on copying pays
-
-
-def panel_count(F):
-    """How many panels of 16 columns F columns take."""
-    return -(-F // LANES)
 
 
 def grid(rows, columns, row_step, column_step):

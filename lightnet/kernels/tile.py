@@ -25,7 +25,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import PLAIN, compiled
+from .compiling import compiled
 from .exponential import emit_elu, plain_elu
 from .vector import LANES, integer
 
@@ -113,4 +113,4 @@ def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, st
             plain_elu(out, o, o + LANES, np.float32(1))
 
 
-tile = plain_tile if PLAIN or not vector.has_multiply_add() else ir_tile
+tile = ir_tile if vector.HAS_IR else plain_tile

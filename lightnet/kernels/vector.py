@@ -12,6 +12,8 @@ import struct
 from llvmlite import binding, ir
 from numba.core import cgutils
 
+from .compiling import PLAIN
+
 LANES = 16                                                  # of a panel: the kernels' columns are computed in sixteens
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 
@@ -32,6 +34,9 @@ def registers():
 def has_multiply_add():
     """Whether a vector multiply-add is an instruction; without it LLVM would call a function for each number."""
     return ARM or bool(binding.get_host_cpu_features().get("fma"))
+
+
+HAS_IR = not PLAIN and has_multiply_add()                   # whether kernels are written in IR, or run as plain loops
 
 
 def integer(value):
