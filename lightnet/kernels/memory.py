@@ -76,7 +76,7 @@ class Block:
 
     def __init__(self, size, number):
         self.size, shift = size, number % 13 * 320
-        self.map = mmap.mmap(-1, size + LARGE_PAGE + 4096)
+        self.map = mmap.mmap(-1, size + LARGE_PAGE + 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self.map.madvise(mmap.MADV_HUGEPAGE)
         address = np.frombuffer(self.map, np.uint8).ctypes.data

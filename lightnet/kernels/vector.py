@@ -10,7 +10,9 @@ import platform
 import struct
 
 from llvmlite import binding, ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from .compiling import PLAIN
 
@@ -66,6 +68,26 @@ def load(builder, place, lanes):
 def store(builder, value, place):
     """A vector to memory, at any address."""
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
+
+
+def prefetch_for(writing):
+    """An intrinsic that asks for the cache line of a number, before it is needed."""
+
+    @intrinsic
+    def prefetch(typing, array, index):
+        def generate(context, builder, signature, arguments):
+            array, index = arguments
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            place = builder.bitcast(pointer(context, builder, signature.args[0], array, [index]), byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+            builder.call(function, [place, number(int(writing)), number(2), number(1)])
+            return context.get_dummy_value()
+        return types.void(array, index), generate
+    return prefetch
+
+
+prefetch_to_read, prefetch_to_write = prefetch_for(False), prefetch_for(True)
 
 
 def splat(builder, number, lanes):

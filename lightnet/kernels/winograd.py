@@ -81,7 +81,7 @@ def product_tables(T, K, F):
     """(T, K) @ (K, F), the operands and the result in panels of 16 columns: a row of a panel is a cache line."""
     segments, panels = np.arange(K // LANES), np.arange(F // LANES)
     return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, panels * (K * LANES), segments * (LANES * LANES), LANES, LANES,
-                  np.arange(T) * LANES, panels * (T * LANES), len(segments), 0)
+                  np.arange(T) * LANES, panels * (T * LANES), len(segments), 0, 0)
 
 
 @compiled
@@ -90,7 +90,7 @@ def gradient_tables(T, C, F):
     zero, panels = np.zeros(1, np.int64), np.arange(F // LANES)
     rows = np.arange(C)
     return Tables(rows // LANES * (T * LANES) + rows % LANES, zero, LANES, panels * (T * LANES), zero, LANES, T,
-                  rows * LANES, panels * (C * LANES), 1, 0)
+                  rows * LANES, panels * (C * LANES), 1, 0, 0)
 
 
 @compiled
