@@ -100,6 +100,13 @@ def place(t, c, T):
 
 
 @compiled
+def apart(T, C):
+    """From one of the 36 entries to the next. A cache line more than it takes: at a power of two all entries of a patch would
+    meet in the same few places of the first-level cache."""
+    return T * C + LANES
+
+
+@compiled
 def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     """One product for each of the 36 entries.
 
@@ -143,7 +150,7 @@ def transformed_inputs(x, t0, T, down, across, V):
         n, i, j = patch(t0 + t, down, across)
         start = corner(x, n, i, j, OUT)
         for c in range(0, x.C, WIDTH):
-            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, place(t, c, T), IN * T * x.C, T * x.C)
+            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, place(t, c, T), IN * apart(T, x.C), apart(T, x.C))
 
 
 @compiled
@@ -151,14 +158,14 @@ def forward(x, U, bias, y, finish, block, V, M):
     """``y = conv(x) + bias``, or ELU of it, for some images, in blocks of patches.
 
     x: `Images` (N, H, W, C), contiguous, padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
-    (36 * block * C) and M (36 * block * F).
+    (36 * apart(block, C)) and M (36 * apart(block, F)).
     """
     C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V)
-        products(product_tables(T, C, F), V, T * C, U, C * F, M, T * F, bias, STORE)
+        products(product_tables(T, C, F), V, apart(T, C), U, C * F, M, apart(T, F), bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
@@ -166,9 +173,9 @@ def forward(x, U, bias, y, finish, block, V, M):
                 whole = rows == OUT and columns == OUT
                 to, to0, row, column = (y.memory, start + f, y.W * y.pitch, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
                 if finish == ELU:
-                    outputs_elu(M, place(t, f, T), IN * T * F, T * F, to, to0, row, column)
+                    outputs_elu(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
                 else:
-                    outputs_forward(M, place(t, f, T), IN * T * F, T * F, to, to0, row, column)
+                    outputs_forward(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
                 if not whole:
                     edge_out(edge, y, start + f, rows, columns)
 
@@ -178,7 +185,7 @@ def backward(x, dy, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
     """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
     x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy: `Images` (N, OH, OW, F); Ut the packed
-    transpose of U; dU (36 * C * F,), db (F,); scratch V and M (36 * block * C), Z (36 * block * F).
+    transpose of U; dU (36 * C * F,), db (F,); scratch V and M (36 * apart(block, C)), Z (36 * apart(block, F)).
     """
     C, F, edge = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
@@ -190,21 +197,21 @@ def backward(x, dy, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
             start, rows, columns = corner(dy, n, i, j, OUT), min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
             for f in range(0, F, WIDTH):
                 if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * T * F, T * F)
+                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * apart(T, F), apart(T, F))
                 else:
                     edge_in(dy, start + f, rows, columns, edge)
-                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * T * F, T * F)
-        sums = Z[(IN + 1) * T * F:(IN + 2) * T * F]                     # entry (1, 1) of A dy A^t is the sum of the patch
+                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * apart(T, F), apart(T, F))
+        sums = Z[(IN + 1) * apart(T, F):(IN + 2) * apart(T, F)]                   # entry (1, 1) of A dy A^t is the sum of the patch
         for f in range(F):
             for t in range(T):
                 db[f] += sums[place(t, f, T)]
-        products(gradient_tables(T, C, F), V, T * C, Z, T * F, dU, C * F, no_bias, finish if t0 == 0 else ADD)
-        products(product_tables(T, F, C), Z, T * F, Ut, C * F, M, T * C, no_bias, STORE)
+        products(gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
+        products(product_tables(T, F, C), Z, apart(T, F), Ut, C * F, M, apart(T, C), no_bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start = corner(dx, n, i, j, OUT)
             for c in range(0, C, WIDTH):
-                inputs_backward(M, place(t, c, T), IN * T * C, T * C, dx.memory, start + c, dx.W * C, C)
+                inputs_backward(M, place(t, c, T), IN * apart(T, C), apart(T, C), dx.memory, start + c, dx.W * C, C)
 
 
 @compiled
