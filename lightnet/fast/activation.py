@@ -32,12 +32,6 @@ class Activation:
         return dx
 
 
-def slope(elu, dy, start, stop):
-    """What an ELU's backward left for later, for some images."""
-    (y,) = elu.cache
-    elementwise.elu_slope(*elements(y[start:stop], dy[start:stop]), np.float32(elu.alpha))
-
-
 def copied(x, y=None):
     """A regular copy of x, in y or new."""
     y = memory.empty(x.shape) if y is None else y

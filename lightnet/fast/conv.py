@@ -5,7 +5,6 @@ from ..kernels.images import regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
 from . import products, winograd
-from .activation import slope
 
 
 def forward(layer, x, training=False, out=None, elu=False):
@@ -30,13 +29,9 @@ def backward(layer, dy, elu=None):
     """
     (x,) = layer.cache
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
-
-    def prepare(start, stop):
-        if elu:
-            slope(elu, dy, start, stop)
     if winograd.serves(layer):
-        job = winograd.gradients(x, dy, weight, layer.padding, dx, prepare)
+        job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
     else:
-        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx, prepare)
+        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx, elu)
     later(job, len(x), lambda sums: layer.grads.update(products.added(sums)))
     return dx

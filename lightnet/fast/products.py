@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels import memory, tables
 from ..kernels.columns import add_windows
-from ..kernels.elementwise import column_sums
+from ..kernels.elementwise import column_sums, elu_slope_sums
 from ..kernels.images import Flat, images
 from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.product import multiply
@@ -102,8 +102,8 @@ def weight_gradient(x, dy, kernel, stride, padding):
     return job
 
 
-def gradients(x, dy, weight, stride, padding, dx, prepare):
-    """dx, and of a range of images dW (KH, KW, C, F) and db; ``prepare(start, stop)`` first makes dy of some images."""
+def gradients(x, dy, weight, stride, padding, dx, elu=None):
+    """dx, and of a range of images dW (KH, KW, C, F) and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
     *kernel, C, F = weight.shape
     image = adjoint(dy, weight, np.zeros(C, np.float32), stride, padding, dx)
     gradient = weight_gradient(x, dy, tuple(kernel), stride, padding)
@@ -111,10 +111,10 @@ def gradients(x, dy, weight, stride, padding, dx, prepare):
     def job(start, stop):
         dW, db = memory.empty((kernel[0] * kernel[1] * C, wide(F))), np.zeros(F, np.float32)
         for first, last in steps(start, stop, NEAR // dy[0].nbytes):
-            prepare(first, last)
+            some = images(dy[first:last])
+            db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha)) if elu else column_sums(some)
             image(first, last)
             gradient(first, last, dW, STORE if first == start else ADD)
-            db += column_sums(images(dy[first:last]))
         return dW[:, :F].reshape(weight.shape), db
     return job
 

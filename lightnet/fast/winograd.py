@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory
 from ..kernels import winograd as kernel
-from ..kernels.images import contiguous, images
+from ..kernels.images import Images, contiguous, images
 from ..kernels.packing import bias_panels, no_bias
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
@@ -33,13 +33,14 @@ def correlation(x, weight, bias, padding, y, finish):
     return job
 
 
-def gradients(x, dy, weight, padding, dx, prepare):
-    """dx, and of a range of images dW (3, 3, C, F) and db; ``prepare(start, stop)`` first makes dy of some images."""
+def gradients(x, dy, weight, padding, dx, elu=None):
+    """dx, and of a range of images dW (3, 3, C, F) and db; dy is multiplied by the slope of ``elu``, if any."""
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
     Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
+    alpha = np.float32(elu.alpha if elu else 0)
     enough = -(-PATCHES // patches(1, dy.shape))            # images for a block
 
     def job(start, stop):
@@ -47,15 +48,19 @@ def gradients(x, dy, weight, padding, dx, prepare):
         V, Z, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F, C))
         dU, db = memory.empty((kernel.ENTRIES * C * F,)), np.zeros(F, np.float32)
         for first, last in steps(start, stop, enough):
-            prepare(first, last)
             xs = contiguous(padded(x[first:last], around))
             image = memory.empty(xs.shape)
             image[:] = 0
             finish = STORE if first == start else ADD
-            kernel.backward(images(xs), images(dy[first:last]), Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
+            kernel.backward(images(xs), images(dy[first:last]), outputs(elu, F, first, last), alpha, Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
             dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job
+
+
+def outputs(elu, F, first, last):
+    """What elu made of some images; without one ones, where the slope is 1: one pixel for all."""
+    return images(elu.cache[0][first:last]) if elu else Images(np.ones(F, np.float32), 0, 0, 0, 0, 0, F)
 
 
 def to_whole_patches(padding, y_shape):

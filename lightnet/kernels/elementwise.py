@@ -40,6 +40,23 @@ def elu_slope(y, d, alpha):
 
 
 @compiled
+def elu_slope_sums(y, d, alpha):
+    """The same, and dx's ``column_sums`` in the same pass: what a convolution before the ELU needs."""
+    row, sums = np.empty(y.C, np.float32), np.zeros(y.C, np.float32)
+    for n in range(y.N):
+        for i in range(y.H):
+            row[:] = 0
+            for j in range(y.W):
+                a, b = channels(y, n, i * y.W + j), channels(d, n, i * y.W + j)
+                for c in range(y.C):
+                    b[c] *= ONE if a[c] > ZERO else a[c] + alpha
+                    row[c] += b[c]
+            for c in range(y.C):
+                sums[c] += row[c]
+    return sums
+
+
+@compiled
 def relu(y):
     """Each x becomes ``max(x, 0)``; NaN stays."""
     for n in range(y.N):

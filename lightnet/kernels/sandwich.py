@@ -11,43 +11,55 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import compiled
-from .exponential import emit_elu, plain_elu
+from .exponential import emit_elu, emit_elu_slope, plain_elu
 from .vector import integer
 
 WIDTH = 16 if vector.registers() == 32 else 8           # channels in one go: 36 pixels of them, in registers or close by
 
 
-def sandwich(matrix, add=False, elu=False):
+def sandwich(matrix, add=False, elu=False, slope=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
-    y is written, or with ``add`` added to, or with ``elu`` its ELU is written.
+    y is written, or with ``add`` added to, or with ``elu`` its ELU is written. With ``slope`` x is first multiplied by the slope
+    of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha.
     """
     if not vector.HAS_IR:
-        return plain_sandwich(np.float32(matrix), add, elu)
+        return plain_sandwich(np.float32(matrix), add, elu, slope)
 
-    @intrinsic
-    def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
-        signature = types.void(x, x0, x_row, x_column, y, y0, y_row, y_column)
+    def emit(context, builder, signature, arguments):
+        x, x0, x_row, x_column, y, y0, y_row, y_column, *outputs = arguments
+        m, n = np.shape(matrix)
 
-        def generate(context, builder, signature, arguments):
-            x, x0, x_row, x_column, y, y0, y_row, y_column = arguments
-            m, n = np.shape(matrix)
+        def place(array, start, row, i, column, j):
+            kind = signature.args[arguments.index(array)]
+            return vector.pointer(context, builder, kind, array,
+                                  [start, builder.mul(row, integer(i)), builder.mul(column, integer(j))])
 
-            def place(array, start, row, i, column, j):
-                kind = signature.args[arguments.index(array)]
-                return vector.pointer(context, builder, kind, array,
-                                      [start, builder.mul(row, integer(i)), builder.mul(column, integer(j))])
+        def pixel(i, j):
+            value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
+            if not slope:
+                return value
+            z, z0, z_row, z_column, alpha = outputs
+            output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
+            return builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
 
-            patch = [[vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH) for i in range(n)] for j in range(n)]
-            columns = [times(builder, matrix, column) for column in patch]
-            for i in range(m):
-                for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):
-                    target = place(y, y0, y_row, i, y_column, j)
-                    if add:
-                        value = builder.fadd(vector.load(builder, target, WIDTH), value)
-                    vector.store(builder, emit_elu(builder, value) if elu else value, target)
-            return context.get_dummy_value()
-        return signature, generate
+        columns = [times(builder, matrix, [pixel(i, j) for i in range(n)]) for j in range(n)]
+        for i in range(m):
+            for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):
+                target = place(y, y0, y_row, i, y_column, j)
+                if add:
+                    value = builder.fadd(vector.load(builder, target, WIDTH), value)
+                vector.store(builder, emit_elu(builder, value) if elu else value, target)
+        return context.get_dummy_value()
+
+    if slope:
+        @intrinsic
+        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
+    else:
+        @intrinsic
+        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
+            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column), emit
     return transform
 
 
@@ -67,26 +79,44 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(matrix, add, elu):
+def plain_sandwich(matrix, add, elu, slope):
     """The same in loops."""
     m, n = matrix.shape
 
     @compiled
-    def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
+    def from_patch(patch, c, y, y0, y_row, y_column):
         half = np.empty((m, n), np.float32)
+        for i in range(m):
+            for j in range(n):
+                half[i, j] = 0
+                for k in range(n):
+                    half[i, j] += matrix[i, k] * patch[k, j]
+        for i in range(m):
+            for j in range(m):
+                total = np.float32(0)
+                for k in range(n):
+                    total += half[i, k] * matrix[j, k]
+                place = y0 + i * y_row + j * y_column + c
+                y[place] = total + (y[place] if add else np.float32(0))
+                if elu:
+                    plain_elu(y, place, place + 1, np.float32(1))
+
+    @compiled
+    def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
+        patch = np.empty((n, n), np.float32)
         for c in range(WIDTH):
-            for i in range(m):
+            for i in range(n):
                 for j in range(n):
-                    half[i, j] = 0
-                    for k in range(n):
-                        half[i, j] += matrix[i, k] * x[x0 + k * x_row + j * x_column + c]
-            for i in range(m):
-                for j in range(m):
-                    total = np.float32(0)
-                    for k in range(n):
-                        total += half[i, k] * matrix[j, k]
-                    place = y0 + i * y_row + j * y_column + c
-                    y[place] = total + (y[place] if add else np.float32(0))
-                    if elu:
-                        plain_elu(y, place, place + 1, np.float32(1))
-    return transform
+                    patch[i, j] = x[x0 + i * x_row + j * x_column + c]
+            from_patch(patch, c, y, y0, y_row, y_column)
+
+    @compiled
+    def transform_with_slope(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+        patch = np.empty((n, n), np.float32)
+        for c in range(WIDTH):
+            for i in range(n):
+                for j in range(n):
+                    output = z[z0 + i * z_row + j * z_column + c]
+                    patch[i, j] = x[x0 + i * x_row + j * x_column + c] * (np.float32(1) if output > 0 else output + alpha)
+            from_patch(patch, c, y, y0, y_row, y_column)
+    return transform_with_slope if slope else transform

@@ -47,7 +47,7 @@ def matrices(points):
 
 A, B, G = matrices(POINTS)
 inputs_forward, outputs_forward, outputs_elu = sandwich(B.T), sandwich(A.T), sandwich(A.T, elu=True)
-outputs_backward, inputs_backward = sandwich(A), sandwich(B, add=True)
+outputs_backward, inputs_backward = sandwich(A, slope=True), sandwich(B, add=True)
 weights_forward, weights_backward = sandwich(G), sandwich(G.T)
 
 
@@ -181,26 +181,31 @@ def forward(x, U, bias, y, finish, block, V, M):
 
 
 @compiled
-def backward(x, dy, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
+def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
     """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
-    x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy: `Images` (N, OH, OW, F); Ut the packed
-    transpose of U; dU (36 * C * F,), db (F,); scratch V and M (36 * apart(block, C)), Z (36 * apart(block, F)).
+    x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F), y the
+    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (36 * C * F,), db (F,); scratch V and
+    M (36 * apart(block, C)), Z (36 * apart(block, F)).
     """
-    C, F, edge = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32)
+    C, F, edge, edge_y = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32), np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
-            start, rows, columns = corner(dy, n, i, j, OUT), min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
+            start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
+            rows, columns = min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
             for f in range(0, F, WIDTH):
                 if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * apart(T, F), apart(T, F))
+                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * apart(T, F), apart(T, F),
+                                     y.memory, start_y + f, dy.W * y.pitch, y.pitch, alpha)
                 else:
                     edge_in(dy, start + f, rows, columns, edge)
-                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * apart(T, F), apart(T, F))
+                    edge_in(y, start_y + f, rows, columns, edge_y)
+                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * apart(T, F), apart(T, F),
+                                     edge_y, 0, OUT * WIDTH, WIDTH, alpha)
         sums = Z[(IN + 1) * apart(T, F):(IN + 2) * apart(T, F)]                   # entry (1, 1) of A dy A^t is the sum of the patch
         for f in range(F):
             for t in range(T):
