@@ -172,7 +172,7 @@ class Graph:
                 if node.name not in gradients:
                     raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
                 node_dy = gradients.pop(node.name)
-                node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy))
+                node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy, gradients))
                 for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                     # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
                     # array, not +=, since a layer may hand the same one to all its inputs (Add does).

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory, pooling
 from ..kernels.elementwise import column_sums
-from ..kernels.images import contiguous, images, regular
+from ..kernels.images import contiguous, everywhere, images, regular
 from ..kernels.threads import later
 
 
@@ -23,12 +23,16 @@ class MaxPool2D:
         return y
 
     @staticmethod
-    def backward(layer, dy):
-        """Each winner gets its window's dy; a pixel that won in several adds up."""
+    def backward(layer, dy, onto=None):
+        """Each winner gets its window's dy; a pixel that won in several adds up. ``onto``: what to add besides."""
         x_shape, winner = layer.cache
         dy, dx = regular(dy), memory.empty(x_shape)
-        later(lambda start, stop: pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop],
-                                                     *numbers(layer)), len(dy))
+        onto = onto if onto is None else regular(onto)
+
+        def gather(start, stop):
+            add = everywhere(0, x_shape[3]) if onto is None else images(onto[start:stop])
+            pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop].reshape(-1), add, *numbers(layer))
+        later(gather, len(dy))
         return dx
 
 

@@ -8,8 +8,6 @@ Each function prepares tables and packed weights, and returns a job: ``job(start
 are made, but in the adjoint of windows that overlap and skip pixels (stride above 1).
 """
 
-import functools
-
 import numpy as np
 
 from ..kernels import memory, tables
@@ -126,8 +124,11 @@ def steps(start, stop, size):
 
 
 def added(pairs):
-    """The gradients: each range's (dW, db) summed, in order."""
-    weight, bias = (functools.reduce(np.add, arrays) for arrays in zip(*pairs))
+    """The gradients: each range's (dW, db) summed, in order, in the first one's place."""
+    (weight, bias), *others = pairs
+    for dW, db in others:
+        weight += dW
+        bias += db
     return {"weight": weight, "bias": bias}
 
 

@@ -5,6 +5,7 @@
   activation would.
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
+- Where a value's gradient is a sum, a MaxPool adds its own part to the other one while it computes it.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
 
@@ -112,9 +113,11 @@ class Backward(Together):
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
 
-    def place(self, node, dy):
+    def place(self, node, dy, gradients):
         """What to tell the version: to compute dx into dy, to leave it to the next, or to begin with what was left."""
         kind, before = type(node.layer), self.graph.nodes.get(node.inputs[0])
+        if kind is MaxPool2D and node.inputs[0] in gradients and version_that_ran(node.layer) is not kind:
+            return {"onto": gradients.pop(node.inputs[0])}
         if node.name in self.later:
             return {"elu": self.later.pop(node.name)}
         if kind not in OVER_GRADIENT or dy.ndim != 4 or not is_regular(dy) or not self.is_unshared(node.name):

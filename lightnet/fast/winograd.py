@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory
 from ..kernels import winograd as kernel
-from ..kernels.images import Images, contiguous, images
+from ..kernels.images import contiguous, everywhere, images
 from ..kernels.packing import bias_panels, no_bias
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
@@ -40,7 +40,7 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
-    alpha = np.float32(elu.alpha if elu else 0)
+    alpha = np.float32(elu.alpha if elu else 1)
     enough = -(-PATCHES // patches(1, dy.shape))            # images for a block
 
     def job(start, stop):
@@ -51,16 +51,12 @@ def gradients(x, dy, weight, padding, dx, elu=None):
             xs = contiguous(padded(x[first:last], around))
             image = memory.empty(xs.shape)
             image[:] = 0
+            y = images(elu.cache[0][first:last]) if elu else everywhere(1, F)          # the slope at 1 is 1
             finish = STORE if first == start else ADD
-            kernel.backward(images(xs), images(dy[first:last]), outputs(elu, F, first, last), alpha, Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
+            kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
             dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job
-
-
-def outputs(elu, F, first, last):
-    """What elu made of some images; without one ones, where the slope is 1: one pixel for all."""
-    return images(elu.cache[0][first:last]) if elu else Images(np.ones(F, np.float32), 0, 0, 0, 0, 0, F)
 
 
 def to_whole_patches(padding, y_shape):

@@ -68,16 +68,69 @@ def plain_window(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winn
     y[y0], winner[w0] = best, number
 
 
-WIDE = 1                                                # channels in one go
-if not vector.HAS_IR:
-    many = single = plain_window
-else:
-    WIDE, many, single = 8, window_of(8), window_of(1)
+def gather_of(lanes):
+    """An intrinsic for so many channels of one pixel x, which was in ``rows`` x ``columns`` windows.
+
+    In the first of them, whose gradient is ``dy[y0]`` and whose winner ``winner[w0]``, it had the number ``first``, in the next
+    one below ``row_less`` less, in the next one to the right ``column_less`` less.
+    """
+
+    @intrinsic
+    def gather(typing, dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
+               onto, o0, dx, x0):
+        signature = types.void(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
+                               onto, o0, dx, x0)
+
+        def generate(context, builder, signature, arguments):
+            (dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
+             onto, o0, dx, x0) = arguments
+            kinds = dict(zip(arguments, signature.args))
+            number_type = kinds[winner].dtype.bitwidth
+
+            def place(array, *offsets):
+                return vector.pointer(context, builder, kinds[array], array, offsets)
+
+            def in_row(i, totals):
+                def in_column(j, totals):
+                    number = builder.sub(first, builder.add(builder.mul(i, row_less), builder.mul(j, column_less)))
+                    number = vector.splat(builder, builder.trunc(number, ir.IntType(number_type)), lanes)
+                    winners = place(winner, w0, builder.mul(i, w_row), builder.mul(j, w_pitch))
+                    winners = builder.load(builder.bitcast(winners, number.type.as_pointer()))
+                    winners.align = 1
+                    gradient = vector.load(builder, place(dy, y0, builder.mul(i, y_row), builder.mul(j, y_pitch)), lanes)
+                    won = builder.icmp_unsigned("==", winners, number)
+                    return [builder.fadd(totals[0], builder.select(won, gradient, vector.constant(0, lanes)))]
+                return vector.loop(builder, columns, totals, in_column)
+
+            begin = vector.load(builder, place(onto, o0), lanes)
+            vector.store(builder, vector.loop(builder, rows, [begin], in_row)[0], place(dx, x0))
+            return context.get_dummy_value()
+        return signature, generate
+    return gather
+
+
+@compiled
+def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less, onto, o0, dx, x0):
+    """The same for one channel, in plain loops."""
+    total = onto[o0]
+    for i in range(rows):
+        for j in range(columns):
+            if winner[w0 + i * w_row + j * w_pitch] == first - i * row_less - j * column_less:
+                total += dy[y0 + i * y_row + j * y_pitch]
+    dx[x0] = total
+
+
+# So many channels in one go. Of several registers one need not wait for the other; within a window each comparison waits for the
+# one before it.
+WIDE, NARROW = (32, 8) if vector.HAS_IR else (1, 1)
+wide_window, narrow_window, single_window = map(window_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_window] * 3
+wide_gather, narrow_gather, single_gather = map(gather_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_gather] * 3
 
 
 @compiled
 def largest(x, y, winner, KH, KW, SH, SW, top, left):
     """Maximum and winner of every window: winner (N * OH * OW * C), flat."""
+    row = x.W * x.pitch
     for n in range(x.N):
         for i in range(y.H):
             p = max(0, top - i * SH)                                    # the window's first row inside the image
@@ -85,36 +138,49 @@ def largest(x, y, winner, KH, KW, SH, SW, top, left):
             for j in range(y.W):
                 q = max(0, left - j * SW)
                 columns = min(KW, x.W + left - j * SW) - q
-                row = x.W * x.pitch
-                start = n * x.stride + ((i * SH + p - top) * x.W + j * SW + q - left) * x.pitch
-                pixel = i * y.W + j
-                y0, w0 = n * y.stride + pixel * y.pitch, (n * y.H * y.W + pixel) * y.C
-                c = 0
+                x0 = n * x.stride + ((i * SH + p - top) * x.W + j * SW + q - left) * x.pitch
+                y0, w0 = n * y.stride + (i * y.W + j) * y.pitch, ((n * y.H + i) * y.W + j) * y.C
+                first, c = p * KW + q, 0
                 while c + WIDE <= x.C:
-                    many(x.memory, start + c, rows, columns, row, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    wide_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
                     c += WIDE
+                while c + NARROW <= x.C:
+                    narrow_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
+                    c += NARROW
                 while c < x.C:
-                    single(x.memory, start + c, rows, columns, row, x.pitch, p * KW + q, KW, y.memory, y0 + c, winner, w0 + c)
+                    single_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
                     c += 1
 
 
 @compiled
-def to_winners(dy, dx, winner, KH, KW, SH, SW, top, left):
-    """To each pixel the dy of the windows that it won."""
+def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
+    """To each pixel the dy of the windows that it won, and what ``onto`` has for it: winner (N * OH * OW * C), flat."""
+    y_row, w_row, C = dy.W * dy.pitch, dy.W * dy.C, dy.C
     for n in range(dx.N):
         for h in range(dx.H):
-            first_i, last_i = max(0, (h + top - KH) // SH + 1), min(dy.H - 1, (h + top) // SH)
+            i, last_i = max(0, (h + top - KH) // SH + 1), min(dy.H - 1, (h + top) // SH)            # windows with this row
             for w in range(dx.W):
-                pixel = channels(dx, n, h * dx.W + w)
-                first_j, last_j = max(0, (w + left - KW) // SW + 1), min(dy.W - 1, (w + left) // SW)
-                for c in range(dx.C):
-                    pixel[c] = 0
-                for i in range(first_i, last_i + 1):
-                    for j in range(first_j, last_j + 1):
-                        number = (h + top - i * SH) * KW + w + left - j * SW
-                        window, won = channels(dy, n, i * dy.W + j), winner[n, i, j]
-                        for c in range(dx.C):
-                            pixel[c] += window[c] if won[c] == number else np.float32(0)
+                j, last_j = max(0, (w + left - KW) // SW + 1), min(dy.W - 1, (w + left) // SW)
+                rows, columns = last_i + 1 - i, last_j + 1 - j
+                first = (h + top - i * SH) * KW + w + left - j * SW
+                y0, w0 = n * dy.stride + (i * dy.W + j) * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
+                x0, o0 = n * dx.stride + (h * dx.W + w) * dx.pitch, n * onto.stride + (h * dx.W + w) * onto.pitch
+                if rows <= 0 or columns <= 0:
+                    dx.memory[x0:x0 + C] = onto.memory[o0:o0 + C]
+                    continue
+                c = 0
+                while c + WIDE <= C:
+                    wide_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                                onto.memory, o0 + c, dx.memory, x0 + c)
+                    c += WIDE
+                while c + NARROW <= C:
+                    narrow_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                                  onto.memory, o0 + c, dx.memory, x0 + c)
+                    c += NARROW
+                while c < C:
+                    single_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                                  onto.memory, o0 + c, dx.memory, x0 + c)
+                    c += 1
 
 
 @compiled
