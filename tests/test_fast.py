@@ -295,6 +295,9 @@ SCHEDULES = {
         ("a", conv(3, 16, 0), "image"), ("elu", ELU(), "a"), ("b", conv(16, 16, 1, 3), "elu"), ("b_elu", ELU(), "b"),
         ("pool", MaxPool2D(3, 2, ceil_mode=True), "b_elu"), ("up", ConvTranspose2D(16, 3, 2, 2, seed=2), "pool"),
         ("sum", Add(), "image", "up"), ("c", conv(3, 2, 3), "sum")),
+    "Winograd, an ELU of another alpha, and a fork to a pool": lambda: graph_of(
+        ("a", conv(3, 16, 0), "image"), ("b", conv(16, 16, 1, 3), "a"), ("elu", ELU(0.5), "b"),
+        ("pool", MaxPool2D(3, 1, 1), "elu"), ("both", Concat(), "elu", "pool"), ("c", conv(32, 2, 2), "both")),
     "a transposed convolution in a Concat": lambda: graph_of(
         ("up", ConvTranspose2D(3, 3, 3, padding=1, seed=2), "image"), ("wide", ConvTranspose2D(3, 16, 1, seed=3), "image"),
         ("both", Concat(), "up", "wide"), ("c", conv(19, 2, 3), "both")),

@@ -209,11 +209,15 @@ BUGS = [
 ]
 
 
+FORK = "Winograd, an ELU of another alpha, and a fork to a pool"
+
+
 def bugs_where_nothing_is_compiled():
     """In fast/ and kernels/; found by tests with so few numbers that Python's own loops will do."""
     import test_fast
     import test_kernels
     same, layouts = test_fast.test_equal_over_random_shapes, test_fast.test_any_layout_of_memory_gives_the_same
+    in_place = test_fast.test_what_is_computed_in_place_is_the_same
     multiply, winograd = test_kernels.test_multiply_is_its_equation, test_kernels.test_winograd_is_the_layer_in_float64
     return [
         Bug("the tile's second operand in steps of 16", "kernels.tile:plain_tile",
@@ -295,15 +299,20 @@ def bugs_where_nothing_is_compiled():
         Bug("a tie goes to the last", "kernels.pooling:plain_window",
             "value > best or", "value >= best or",
             test_fast.test_max_pool_ties_go_to_the_first),
-        Bug("a pixel that wins twice gets one", "kernels.pooling:to_winners",
-            "pixel[c] += window[c] if won[c] == number else np.float32(0)",
-            "pixel[c] = window[c] if won[c] == number else pixel[c]",
+        Bug("a pixel that wins twice gets one", "kernels.pooling:plain_gather",
+            "total += dy", "total = dy",
             same, ("MaxPool2D", 4)),
+        Bug("the other gradient of a fork forgotten", "kernels.pooling:plain_gather",
+            "total = onto[o0]", "total = 0",
+            in_place, (FORK,)),
+        Bug("Winograd takes every alpha for 1", "fast.winograd:gradients",
+            "elu.alpha if elu else 1", "1",
+            in_place, (FORK,)),
         Bug("padding on the wrong side", "fast.padding:padded",
             "left:left + W] = x", "right:right + W] = x",
             same, ("Conv2D", 6)),
         Bug("gradients without the last range of images", "fast.products:added",
-            "zip(*pairs)", "zip(*pairs[:max(1, len(pairs) - 1)])",
+            "in others", "in others[:-1]",
             same, ("Conv2D", 4)),
         Bug("a general adjoint without bias", "kernels.columns:add_windows",
             "x[h, w, c] = bias[c]", "x[h, w, c] = 0",

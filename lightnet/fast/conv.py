@@ -1,5 +1,7 @@
 """Convolution on the register tile (``kernels/tile.py``): no columns are made, forward or backward."""
 
+import numpy as np
+
 from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
@@ -32,6 +34,8 @@ def backward(layer, dy, elu=None):
     if winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
     else:
-        job = products.gradients(x, dy, weight, layer.stride, layer.padding, dx, elu)
-    later(job, len(x), lambda sums: layer.grads.update(products.added(sums)))
+        image = products.adjoint(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
+        gradient = products.weight_gradient(x, dy, layer.kernel, layer.stride, layer.padding)
+        job = products.gradients(image, gradient, dy, weight, elu)
+    later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
     return dx

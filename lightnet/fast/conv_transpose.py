@@ -3,10 +3,8 @@
 import numpy as np
 
 from ..kernels import memory
-from ..kernels.elementwise import column_sums
-from ..kernels.images import images, regular
+from ..kernels.images import regular
 from ..kernels.threads import later
-from ..kernels.tile import STORE
 from . import products
 
 
@@ -26,11 +24,6 @@ def backward(layer, dy):
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
     image = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
     gradient = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
-
-    def gradients(start, stop):
-        dW = memory.empty((weight[..., 0].size, products.wide(x.shape[3])))
-        image(start, stop)
-        gradient(start, stop, dW, STORE)
-        return dW[:, :x.shape[3]].reshape(weight.shape), column_sums(images(dy[start:stop]))
-    later(gradients, len(x), lambda sums: layer.grads.update(products.added(sums)))
+    later(products.gradients(image, gradient, dy, weight), len(x),
+          lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
     return dx

@@ -30,8 +30,9 @@ class MaxPool2D:
         onto = onto if onto is None else regular(onto)
 
         def gather(start, stop):
-            add = everywhere(0, x_shape[3]) if onto is None else images(onto[start:stop])
-            pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop].reshape(-1), add, *numbers(layer))
+            there = everywhere(0, x_shape[3]) if onto is None else images(onto[start:stop])
+            pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop].reshape(-1), there,
+                               *numbers(layer))
         later(gather, len(dy))
         return dx
 

@@ -8,15 +8,18 @@ Each function prepares tables and packed weights, and returns a job: ``job(start
 are made, but in the adjoint of windows that overlap and skip pixels (stride above 1).
 """
 
+import math
+
 import numpy as np
 
 from ..kernels import memory, tables
 from ..kernels.columns import add_windows
 from ..kernels.elementwise import column_sums, elu_slope_sums
 from ..kernels.images import Flat, images
-from ..kernels.packing import bias_panels, no_bias, panels
+from ..kernels.packing import bias_panels, from_panels, no_bias, panel_count, panels
 from ..kernels.product import multiply
 from ..kernels.tile import ADD, STORE
+from ..kernels.vector import LANES
 from .padding import padded, padded_channels, wide
 
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
@@ -86,7 +89,7 @@ def adding_windows(y, weight, bias, stride, padding, x):
 
 
 def weight_gradient(x, dy, kernel, stride, padding):
-    """``dW = im2col(x).T @ dy`` of some images, stored in or added to a dW of (KH*KW*C, F), F in whole panels."""
+    """``dW = im2col(x).T @ dy`` of some images, stored in or added to dW's panels."""
     C, F = x.shape[3], dy.shape[3]
     zeros = no_bias(F)
 
@@ -100,20 +103,21 @@ def weight_gradient(x, dy, kernel, stride, padding):
     return job
 
 
-def gradients(x, dy, weight, stride, padding, dx, elu=None):
-    """dx, and of a range of images dW (KH, KW, C, F) and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
-    *kernel, C, F = weight.shape
-    image = adjoint(dy, weight, np.zeros(C, np.float32), stride, padding, dx)
-    gradient = weight_gradient(x, dy, tuple(kernel), stride, padding)
+def gradients(image, gradient, dy, weight, elu=None):
+    """A job that returns a range's dW, in panels, and db: image by image, so that each step finds dy in the cache.
+
+    image and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
+    """
+    *sides, F = weight.shape
 
     def job(start, stop):
-        dW, db = memory.empty((kernel[0] * kernel[1] * C, wide(F))), np.zeros(F, np.float32)
+        dW, db = memory.empty((panel_count(F), math.prod(sides), LANES)), np.zeros(dy.shape[3], np.float32)
         for first, last in steps(start, stop, NEAR // dy[0].nbytes):
             some = images(dy[first:last])
             db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha)) if elu else column_sums(some)
             image(first, last)
             gradient(first, last, dW, STORE if first == start else ADD)
-        return dW[:, :F].reshape(weight.shape), db
+        return dW, db
     return job
 
 
@@ -123,13 +127,13 @@ def steps(start, stop, size):
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
-def added(pairs):
-    """The gradients: each range's (dW, db) summed, in order, in the first one's place."""
+def added(pairs, shape):
+    """The gradients: each range's (dW, db) summed, in order, in the first one's place; dW of this shape, or in panels."""
     (weight, bias), *others = pairs
     for dW, db in others:
         weight += dW
         bias += db
-    return {"weight": weight, "bias": bias}
+    return {"weight": weight if weight.shape == shape else from_panels(weight, shape[3]).reshape(shape), "bias": bias}
 
 
 def weights(packed):

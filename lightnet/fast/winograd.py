@@ -51,9 +51,10 @@ def gradients(x, dy, weight, padding, dx, elu=None):
             xs = contiguous(padded(x[first:last], around))
             image = memory.empty(xs.shape)
             image[:] = 0
-            y = images(elu.cache[0][first:last]) if elu else everywhere(1, F)          # the slope at 1 is 1
+            y = images(elu.cache[0][first:last]) if elu else everywhere(1, F)           # the slope at 1 is 1
             finish = STORE if first == start else ADD
-            kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dU, finish, db, block, V, Z, M)
+            kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dU, finish, db,
+                            block, V, Z, M)
             dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job

@@ -23,6 +23,11 @@ def panels(matrix):
     return np.ascontiguousarray(matrix.reshape(K, count, LANES).transpose(1, 0, 2)).reshape(-1)
 
 
+def from_panels(packed, F):
+    """The matrix (K, F) of panels (F/16, K, 16)."""
+    return packed.transpose(1, 0, 2).reshape(packed.shape[1], -1)[:, :F]
+
+
 def bias_panels(bias, repeats=1):
     """The bias of each panel, ``repeats`` times over, and 16 zeros: what the tile adds when it has a bias, and when not."""
     F = bias.size

@@ -110,7 +110,8 @@ def gather_of(lanes):
 
 
 @compiled
-def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less, onto, o0, dx, x0):
+def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
+                 onto, o0, dx, x0):
     """The same for one channel, in plain loops."""
     total = onto[o0]
     for i in range(rows):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .tile import ADD, LANES, ROWS, tile
-from .vector import prefetch_to_read, prefetch_to_write
+from .vector import HAS_IR, prefetch
 
 BLOCK = 12                                              # tiles of rows that share a panel while it is near
 
@@ -36,7 +36,7 @@ class Tables(NamedTuple):
     panels_out: np.ndarray
     block: int                                          # segments in one pass
     packed: int = 0                                     # 1: both operands are first copied in the order of reading
-    ahead: int = 0                                      # 1: rows are fetched from memory one block before they are needed
+    ahead: int = 0                                      # 1: the rows of a come from far, and are asked for a block ahead
 
     @property
     def scratch(self):
@@ -74,23 +74,25 @@ def one_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, biased, finish)
         for p in range(panels):
             for t in range(first, last):
                 r = t * rows // tiles
-                if tables.ahead:
-                    fetch_ahead(tables, r, (t + 1) * rows // tiles, p, panels, last - first, a, a0, out, out0)
+                if HAS_IR and tables.ahead:
+                    fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
                 tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
                      b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
                      out, out0 + tables.panels_out[p], tables.rows_out, bias, (p if biased else panels) * LANES, finish)
 
 
 @compiled
-def fetch_ahead(tables, r0, r1, p, panels, tiles, a, a0, out, out0):
-    rows, last = len(tables.rows), tables.segments_a[-1]
-    length = (tables.length + panels - 1) // panels
-    for r in range(r0, r1):
-        q = r + BLOCK * ROWS
-        if q < rows:
-            start = a0 + tables.rows[q] + last + p * length
-            for k in range(0, length, 16):
-                prefetch_to_read(a, start + k)
+def fetch(tables, p, r0, r1, a, a0):
+    """Ask for a tile's share of the rows that the next block will read.
+
+    Memory takes hundreds of cycles to answer, and while the first panel waits for a new block nothing is computed. Asked for
+    while the multiplications of the block before run, the rows are near when they are needed.
+    """
+    share = (tables.length + len(tables.panels_b) - 1) // len(tables.panels_b)
+    for r in range(r0 + BLOCK * ROWS, min(r1 + BLOCK * ROWS, len(tables.rows))):
+        start = a0 + tables.rows[r] + tables.segments_a[-1] + p * share
+        for k in range(0, share, LANES):
+            prefetch(a, start + k)
 
 
 @compiled

@@ -39,15 +39,16 @@ def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F):
 
 @functools.lru_cache(maxsize=512)
 def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
-    """``dW = im2col(x).T @ dy``: a row is a weight's (p, q, c); the sum goes over the pixels of y, a segment for each row i."""
+    """``dW = im2col(x).T @ dy``, in panels: a row is a weight's (p, q, c); the sum goes over the pixels of y, a segment for each
+    row i."""
     (KH, KW), (SH, SW), (OH, OW) = kernel, stride, out_size
     taps = grid(KH, KW, W * pitch, pitch)
-    panels = np.arange(panel_count(F)) * LANES
+    panels, K = np.arange(panel_count(F)) * LANES, len(taps) * C
     return Tables(rows=grid(len(taps), C, 0, 1) + np.repeat(taps, C),
                   segments_a=np.arange(OH) * SH * W * pitch, step_a=SW * pitch,
                   panels_b=panels, segments_b=np.arange(OH) * OW * out_pitch, step_b=out_pitch, length=OW,
-                  rows_out=np.arange(len(taps) * C) * len(panels) * LANES, panels_out=panels,
-                  block=min(OH, max(1, NEAR // OW)), packed=int(len(taps) * C >= MANY[0] and len(panels) >= MANY[1]))
+                  rows_out=np.arange(K) * LANES, panels_out=panels * K,
+                  block=min(OH, max(1, NEAR // OW)), packed=int(K >= MANY[0] and len(panels) >= MANY[1]))
 
 
 @functools.lru_cache(maxsize=512)

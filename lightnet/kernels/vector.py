@@ -70,24 +70,18 @@ def store(builder, value, place):
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
 
 
-def prefetch_for(writing):
-    """An intrinsic that asks for the cache line of a number, before it is needed."""
-
-    @intrinsic
-    def prefetch(typing, array, index):
-        def generate(context, builder, signature, arguments):
-            array, index = arguments
-            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            place = builder.bitcast(pointer(context, builder, signature.args[0], array, [index]), byte)
-            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-            builder.call(function, [place, number(int(writing)), number(2), number(1)])
-            return context.get_dummy_value()
-        return types.void(array, index), generate
-    return prefetch
-
-
-prefetch_to_read, prefetch_to_write = prefetch_for(False), prefetch_for(True)
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of a number before it is needed."""
+    def generate(context, builder, signature, arguments):
+        array, index = arguments
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(pointer(context, builder, signature.args[0], array, [index]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, number(0), number(2), number(1)])       # to read, into the second-level cache, data
+        return context.get_dummy_value()
+    return types.void(array, index), generate
 
 
 def splat(builder, number, lanes):

@@ -198,15 +198,16 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
             start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
             rows, columns = min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
             for f in range(0, F, WIDTH):
+                entries, entry = place(t, f, T), apart(T, F)
                 if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, place(t, f, T), IN * apart(T, F), apart(T, F),
+                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, entries, IN * entry, entry,
                                      y.memory, start_y + f, dy.W * y.pitch, y.pitch, alpha)
                 else:
                     edge_in(dy, start + f, rows, columns, edge)
                     edge_in(y, start_y + f, rows, columns, edge_y)
-                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, place(t, f, T), IN * apart(T, F), apart(T, F),
+                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, entries, IN * entry, entry,
                                      edge_y, 0, OUT * WIDTH, WIDTH, alpha)
-        sums = Z[(IN + 1) * apart(T, F):(IN + 2) * apart(T, F)]                   # entry (1, 1) of A dy A^t is the sum of the patch
+        sums = Z[(IN + 1) * apart(T, F):(IN + 2) * apart(T, F)]         # entry (1, 1) of A dy A^t is the sum of the patch
         for f in range(F):
             for t in range(T):
                 db[f] += sums[place(t, f, T)]
