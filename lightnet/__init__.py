@@ -21,6 +21,7 @@ from .errors import (
     TrainingError,
 )
 from .graph import Graph, Node
+from .interop import export_onnx, import_onnx
 from .losses import softmax, softmax_cross_entropy
 from .model_file import load, save
 from .optim import SGD
@@ -30,6 +31,6 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "FileError",
     "Graph", "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "TrainingError", "backend",
-    "check_layer", "data", "gradcheck", "layers", "load", "losses", "models", "num_threads", "save", "set_num_threads",
-    "softmax", "softmax_cross_entropy",
+    "check_layer", "data", "export_onnx", "gradcheck", "import_onnx", "layers", "load", "losses", "models", "num_threads", "save",
+    "set_num_threads", "softmax", "softmax_cross_entropy",
 ]
