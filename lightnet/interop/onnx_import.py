@@ -99,7 +99,7 @@ class Importer:
         readers = [node for node in nodes if inputs[0].name in node.input]
         layout = "NHWC" if readers and all(node.op_type == "Transpose" for node in readers) else "NCHW"
         sides = [side.dim_value for side in tensor.shape.dim]
-        kept = self.metadata(model)
+        self.batch, kept = sides[0] if sides else 0, self.metadata(model)
         if input_shape is None:
             if len(sides) != 4 or min(sides[1:]) < 1:
                 raise CheckpointError(f"its input {inputs[0].name!r} has the shape {sides}, 0 where the model leaves it open; "
@@ -248,8 +248,8 @@ class Importer:
             return
         values = [self.value(name, "NCHW", "NHWC", "NC11", "NC") for name in names]
         if len({value.layout for value in values}) > 1 or self.axis(values[0], attributes["axis"]) != "C":
-            raise CheckpointError(f"axis {attributes['axis']} of {', '.join(value.layout for value in values)}: only the channels "
-                                  "of values of one layout are joined")
+            found = ", ".join(value.layout for value in values)
+            raise CheckpointError(f"axis {attributes['axis']} of {found}: only channels of values of one layout are joined")
         self.add(node, layers.Concat(), *values)
 
     def sum(self, node, attributes, *names):
@@ -321,7 +321,7 @@ class Importer:
         value = self.value(x, "NCHW", "NHWC", "NC11", "NC")
         wanted = [int(side) for side in attributes.get("shape", self.constants.get(shape[0]) if shape else ())]
         numbers = int(np.prod(self.shapes[value.name][1:]))
-        if len(wanted) == 2 and wanted[0] in (0, 1, -1) and wanted[1] in (-1, numbers) and wanted != [-1, -1]:
+        if len(wanted) == 2 and wanted[0] in (-1, 0, 1, self.batch) and wanted[1] in (-1, numbers) and wanted != [-1, -1]:
             self.in_a_row(node, value)
         elif value.layout in ("NC11", "NC") and len(wanted) == 4 and wanted[1] in (-1, 0, numbers) and wanted[2:] == [1, 1]:
             self.values[node.output[0]] = value._replace(layout="NC11")
@@ -379,12 +379,13 @@ class Importer:
 
 OPERATORS = {
     "Add": Importer.sum, "AveragePool": Importer.average_pool, "BatchNormalization": Importer.batch_norm, "Cast": Importer.cast,
-    "Concat": Importer.concat, "Constant": Importer.constant_node, "Conv": Importer.conv, "ConvTranspose": Importer.conv_transpose,
-    "Dropout": Importer.dropout, "Elu": Importer.elu, "Flatten": Importer.flatten, "Gather": Importer.gather,
-    "Gemm": Importer.gemm, "GlobalAveragePool": Importer.global_average, "Identity": Importer.identity,
-    "LeakyRelu": Importer.leaky_relu, "MatMul": Importer.matmul, "MaxPool": Importer.max_pool, "ReduceMean": Importer.reduce_mean,
-    "Relu": Importer.relu, "Reshape": Importer.reshape, "Shape": Importer.shape, "Softmax": Importer.softmax,
-    "Squeeze": Importer.squeeze, "Sum": Importer.sum, "Transpose": Importer.transpose, "Unsqueeze": Importer.unsqueeze,
+    "Concat": Importer.concat, "Constant": Importer.constant_node, "Conv": Importer.conv,
+    "ConvTranspose": Importer.conv_transpose, "Dropout": Importer.dropout, "Elu": Importer.elu, "Flatten": Importer.flatten,
+    "Gather": Importer.gather, "Gemm": Importer.gemm, "GlobalAveragePool": Importer.global_average,
+    "Identity": Importer.identity, "LeakyRelu": Importer.leaky_relu, "MatMul": Importer.matmul, "MaxPool": Importer.max_pool,
+    "ReduceMean": Importer.reduce_mean, "Relu": Importer.relu, "Reshape": Importer.reshape, "Shape": Importer.shape,
+    "Softmax": Importer.softmax, "Squeeze": Importer.squeeze, "Sum": Importer.sum, "Transpose": Importer.transpose,
+    "Unsqueeze": Importer.unsqueeze,
 }
 
 
