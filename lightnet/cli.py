@@ -1,4 +1,4 @@
-"""The ``lightnet`` command: train, evaluate, predict, summary, check, warmup.
+"""The ``lightnet`` command: train, evaluate, predict, export, summary, check, warmup.
 
 Exit status: 0 done; 1 some inputs failed, the others were done, each failure is named on stderr; 2 wrong usage, or an error that
 stopped the command; 130 stopped by Ctrl-C.
@@ -43,7 +43,7 @@ def build_parser():
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_train, add_evaluate, add_predict, add_summary, add_check, add_warmup):
+    for add in (add_train, add_evaluate, add_predict, add_export, add_summary, add_check, add_warmup):
         add(commands)
     return parser
 
@@ -177,6 +177,27 @@ def predict(options):
     if failed:
         print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
     return 1 if failed else 0
+
+
+def add_export(commands):
+    """``lightnet export``."""
+    parser = command(commands, "export", export, "write a model file as an ONNX model, which other engines run", """\
+  lightnet export runs/synthetic/model.npz covid.onnx
+  lightnet export runs/synthetic/model.npz covid.onnx --fold --softmax""")
+    parser.add_argument("model", help="model.npz of a run")
+    parser.add_argument("out", help="the .onnx file to write")
+    parser.add_argument("--fold", action="store_true", help="put batch norm into the convolutions")
+    parser.add_argument("--softmax", action="store_true", help='end in a softmax: output "probabilities" instead of "logits"')
+
+
+def export(options):
+    """Write an ONNX model, and say what goes in and what comes out."""
+    net = ln.load(options.model)
+    ln.export_onnx(net, options.out, options.fold, options.softmax)
+    H, W, C = net.input_shape
+    print(f"""{options.out}: input "image" (N, {C}, {H}, {W}), output "{'probabilities' if options.softmax else 'logits'}".
+How images must be scaled stands in its metadata. Not for clinical use.""")
+    return 0
 
 
 def add_summary(commands):

@@ -123,6 +123,17 @@ def test_evaluate_writes_and_logs(model, slices, tmp_path, capsys):
     assert len(log.read_text().splitlines()) == 3                       # a head and two evaluations
 
 
+def test_export(model, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    assert main(["export", model, str(path), "--fold", "--softmax"]) == 0
+    assert "probabilities" in capsys.readouterr().out
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
+    x = np.random.default_rng(0).random((1, 227, 227, 3), np.float32)
+    wanted = ln.softmax(ln.load(model).forward(x))
+    np.testing.assert_allclose(ln.import_onnx(path).forward(x), wanted, atol=1e-5)
+
+
 def test_summary(model, capsys):
     for name, total in (("light_cnn", "1,272,450"), ("squeezenet", "1,235,496"), (model, "1,272,450")):
         assert main(["summary", name]) == 0
