@@ -6,7 +6,7 @@
 import os
 import sys
 
-collect_ignore = ["torch_fixture.py"]           # a script that needs PyTorch
+collect_ignore = ["torch_fixture.py", "torch_models.py"]            # scripts that need PyTorch
 WITHOUT_NUMBA = os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1"
 if WITHOUT_NUMBA:
     sys.modules["numba"] = None                 # importing it now raises ImportError

@@ -2,6 +2,7 @@
 
 import unittest
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from lightnet.transform import fold_batch_norm
 
 onnx = pytest.importorskip("onnx")
 
+HERE = Path(__file__).parent
 NOT_PASSING = {"test_averagepool_2d_dilations_cpu", "test_maxpool_2d_dilations_cpu"}           # docs/onnx.md says why
 PREFIXES = ("basic_conv_", "conv_with_", "convtranspose_", "batchnorm_", "elu", "relu", "maxpool_2d_", "globalaveragepool",
             "averagepool_2d_", "concat_2d_", "concat_3d_", "gemm_", "matmul_2d", "softmax_", "add", "dropout_default", "flatten_")
@@ -170,51 +172,44 @@ def test_onnx_node_tests():
 
 # Models that PyTorch wrote
 
-def torch_models():
-    torch = pytest.importorskip("torch")
-    nn, F = torch.nn, torch.nn.functional
-
-    class Block(nn.Module):
-        def __init__(self, C, F, stride):
-            super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(C, F, 3, stride, 1, bias=False), nn.BatchNorm2d(F)
-            self.conv2, self.bn2 = nn.Conv2d(F, F, 3, 1, 1, bias=False), nn.BatchNorm2d(F)
-            self.down = nn.Sequential(nn.Conv2d(C, F, 1, stride, bias=False), nn.BatchNorm2d(F)) if C != F else nn.Identity()
-
-        def forward(self, x):
-            return torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))) + self.down(x))
-
-    class Flat(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.one, self.two = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6 * 24 * 24, 5), nn.Linear(5, 4)
-
-        def forward(self, x):
-            x = F.max_pool2d(F.leaky_relu(self.conv(x), 0.2), 2).reshape(x.size(0), -1)
-            return F.softmax(self.two(F.elu(self.one(x))), dim=1)
-    sides = 64, 64, 64, 128, 128, 256, 256, 512, 512
-    blocks = [Block(C, F, 1 + (C != F)) for C, F in zip(sides, sides[1:])]
-    resnet18 = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1), *blocks,
-                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-    return torch, {"resnet18": resnet18, "flat": Flat()}
-
-
-@pytest.mark.parametrize("opset", [9, 13, 17])
-@pytest.mark.parametrize("name", ["resnet18", "flat"])
-def test_what_pytorch_exports_is_imported_and_trains(name, opset, tmp_path):
-    torch, models = torch_models()
-    torch.manual_seed(0)
-    model, x, path = models[name].eval(), torch.randn(2, 3, 48, 48), tmp_path / "model.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                             # that exporter is deprecated
-        torch.onnx.export(model, x, str(path), dynamo=False, opset_version=opset)
-    net, images = ln.import_onnx(path), x.permute(0, 2, 3, 1).numpy()
-    wanted = model(x).detach().numpy()
+def runs_and_trains(path, images, wanted):
+    net = ln.import_onnx(path)
     np.testing.assert_allclose(net.forward(images), wanted, atol=1e-5 * np.abs(wanted).max())
+    for node in net.nodes.values():
+        if isinstance(node.layer, Dropout):
+            node.layer.rate = 0.0
     loss, dlogits = ln.softmax_cross_entropy(net.forward(images, training=True), [0, 1])
     net.backward(dlogits)
     ln.SGD(net, lr=1e-3).step()
     assert ln.softmax_cross_entropy(net.forward(images, training=True), [0, 1])[0] < loss
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+@pytest.mark.parametrize("name", ["SqueezeNet 1.1", "ResNet-18", "flat"])
+def test_what_pytorch_exports_is_imported_and_trains(name, opset, tmp_path):
+    torch, models = pytest.importorskip("torch"), pytest.importorskip("torch_models")
+    torch.manual_seed(0)
+    model, x = models.MODELS[name]().eval(), torch.randn(2, 3, 48, 48)
+    models.write(model, x, tmp_path / "model.onnx", opset)
+    runs_and_trains(tmp_path / "model.onnx", x.permute(0, 2, 3, 1).numpy(), model(x).detach().numpy())
+
+
+def test_what_pytorch_exported_once():
+    """The same without PyTorch: torch_models.py wrote the file."""
+    recorded = np.load(HERE / "torch_model.npz")
+    runs_and_trains(HERE / "torch_model.onnx", recorded["x"], recorded["y"])
+
+
+def test_a_state_dict_loads_into_squeezenet_by_name(tmp_path):
+    torch, models = pytest.importorskip("torch"), pytest.importorskip("torch_models")
+    safetensors, path = pytest.importorskip("safetensors.torch"), tmp_path / "squeezenet.safetensors"
+    torch.manual_seed(0)
+    model, x = models.SqueezeNet().eval(), torch.randn(2, 3, 65, 65)
+    safetensors.save_file(model.state_dict(), path)
+    net = ln.models.squeezenet(seed=1)
+    assert len(ln.models.load_imagenet(net, path)) == 52
+    wanted = model(x).detach().numpy()
+    np.testing.assert_allclose(net.forward(x.permute(0, 2, 3, 1).numpy()), wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 # Damaged and hostile files

@@ -3,8 +3,12 @@
 import numpy as np
 
 from ..errors import CheckpointError
-from ..files import read_arrays
+from ..interop.weights import read_weights
 from .squeezenet import squeezenet
+
+# torchvision numbers the layers of its squeezenet1_1, pools and activations among them.
+TORCHVISION = {"features.0": "conv1", "classifier.1": "conv10",
+               **{f"features.{k}": f"fire{fire}" for fire, k in enumerate((3, 4, 6, 7, 9, 10, 11, 12), start=2)}}
 
 # How the network that the weights are from was fed: RGB in 0..1, minus the mean, over the deviation, channel by channel.
 SCALING = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
@@ -18,8 +22,9 @@ def load_imagenet(net, path):
     net : Graph
         A SqueezeNet of any form, or light_cnn, whose trunk has the same shapes; changed in place.
     path : str or Path
-        ``.npz`` of the ONNX model zoo's SqueezeNet v1.1: arrays weight0..25 (OIHW) and bias0..25, in the order conv1, then
-        squeeze, expand1x1, expand3x3 of fire2 to fire9, then conv10.
+        SqueezeNet v1.1 in any format of `lightnet.interop.read_weights`, weights OIHW. Either PyTorch's state_dict, by
+        torchvision's names (``features.3.squeeze.weight``); or the ONNX model zoo's, arrays weight0..25 and bias0..25, in the
+        order conv1, then squeeze, expand1x1, expand3x3 of fire2 to fire9, then conv10.
 
     Returns
     -------
@@ -37,7 +42,7 @@ def load_imagenet(net, path):
     trained trunk. conv10 fits only with 1000 classes.
     """
     params, loaded = net.params, []
-    for name, array in renamed(read_arrays(path), path).items():
+    for name, array in renamed(read_weights(path), path).items():
         if name in params and params[name].shape == array.shape:
             params[name][...] = array
             loaded.append(name)
@@ -52,7 +57,7 @@ def renamed(arrays, path):
     """The file's arrays by lightnet's names, in lightnet's layout."""
     reference = squeezenet(seed=0)
     convolutions = [name.removesuffix(".weight") for name in reference.params if name.endswith(".weight")]
-    found = {}
+    arrays, found = numbered(arrays, convolutions), {}
     for i, name in enumerate(convolutions):
         for kind, axes in (("weight", (2, 3, 1, 0)), ("bias", (0,))):           # OIHW to (KH, KW, C, F)
             wanted = reference.params[f"{name}.{kind}"].shape
@@ -61,4 +66,15 @@ def renamed(arrays, path):
                 raise CheckpointError(f"{path}: array {kind}{i} has shape {array.shape}, expected that of SqueezeNet v1.1's "
                                       f"{name}, {wanted} in lightnet's order")
             found[f"{name}.{kind}"] = array.transpose(axes)
+    return found
+
+
+def numbered(arrays, convolutions):
+    """Arrays with torchvision's names, ``features.0.weight`` or ``features.3.squeeze.weight``, under the zoo's; others stay."""
+    found = {}
+    for name, array in arrays.items():
+        module, _, kind = name.rpartition(".")
+        top = ".".join(module.split(".")[:2])
+        ours = (TORCHVISION.get(top, top) + module[len(top):]).replace(".", "/")
+        found[f"{kind}{convolutions.index(ours)}" if ours in convolutions else name] = array
     return found
