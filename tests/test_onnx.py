@@ -1,5 +1,7 @@
 """ONNX both ways, batch norm folded, and files that are damaged or hostile."""
 
+import subprocess
+import sys
 import unittest
 import warnings
 from pathlib import Path
@@ -302,3 +304,12 @@ def test_weights_of_three_formats_are_the_same(tmp_path):
     for path in ("a.safetensors", "folder", "missing.npz"):
         with pytest.raises(ln.CheckpointError):
             read_weights(tmp_path / path)
+
+
+@pytest.mark.parametrize("name, call", [("onnx", "ln.export_onnx(ln.models.light_cnn(), 'n.onnx')"),
+                                        ("onnx", "ln.import_onnx('n.onnx')"),
+                                        ("safetensors", "ln.interop.read_weights('n.safetensors')")])
+def test_without_the_optional_packages_it_says_what_to_install(name, call):
+    code = f"import sys; sys.modules[{name!r}] = None\nimport lightnet as ln\ntry: {call}\nexcept ln.BackendError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'lightnet[onnx]'" in done.stdout, done.stderr
