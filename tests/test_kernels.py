@@ -158,7 +158,7 @@ def test_slices_of_channels_are_images():
         assert is_regular(part) and regular(part) is part
         view = images(part)
         for n, i, j, c in np.ndindex(part.shape):
-            assert view.memory[n * view.stride + (i * view.W + j) * view.pitch + c] == part[n, i, j, c]
+            assert view.memory[n * view.stride + i * view.row + j * view.pitch + c] == part[n, i, j, c]
     fixed = x.copy()
     fixed.flags.writeable = False
     for part in (x[:, ::2], x[:, :, ::-1], x.swapaxes(1, 2), x[..., ::2], x[:, :, :3], fixed, x.astype(np.float64),

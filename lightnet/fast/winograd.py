@@ -29,7 +29,7 @@ def correlation(x, weight, bias, padding, y, finish):
     def job(start, stop):
         block = block_of(stop - start, y.shape)
         V, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F))
-        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
+        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, C * F, bias, images(y[start:stop]), finish, block, V, M)
     return job
 
 

@@ -61,7 +61,7 @@ def announce():
 def digest():
     """Names what the machine code depends on, but for the processor, which Numba itself takes into account."""
     seen = hashlib.sha256(f"{numba.__version__} {PLAIN} {CHECK}".encode())
-    for room in ("kernels", "fast"):
+    for room in ("kernels", "fast", "engine"):
         for path in sorted((PACKAGE / room).glob("*.py")):
             seen.update(path.read_bytes())
     return seen.hexdigest()[:16]

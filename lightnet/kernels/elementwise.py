@@ -14,9 +14,9 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @compiled
-def channels(x, n, p):
-    """Pixel p of image n."""
-    start = n * x.stride + p * x.pitch
+def channels(x, n, i, j):
+    """Pixel (i, j) of image n."""
+    start = n * x.stride + i * x.row + j * x.pitch
     return x.memory[start:start + x.C]
 
 
@@ -24,19 +24,21 @@ def channels(x, n, p):
 def elu(y, alpha):
     """Each x becomes ``x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere."""
     for n in range(y.N):
-        for p in range(y.H * y.W):
-            start = n * y.stride + p * y.pitch
-            exponential.elu(y.memory, start, start + y.C, alpha)
+        for i in range(y.H):
+            for j in range(y.W):
+                start = n * y.stride + i * y.row + j * y.pitch
+                exponential.elu(y.memory, start, start + y.C, alpha)
 
 
 @compiled
 def elu_slope(y, d, alpha):
     """Each dy becomes dx: times ELU's slope, read off y."""
     for n in range(y.N):
-        for p in range(y.H * y.W):
-            a, b = channels(y, n, p), channels(d, n, p)
-            for c in range(y.C):
-                b[c] *= ONE if a[c] > ZERO else a[c] + alpha
+        for i in range(y.H):
+            for j in range(y.W):
+                a, b = channels(y, n, i, j), channels(d, n, i, j)
+                for c in range(y.C):
+                    b[c] *= ONE if a[c] > ZERO else a[c] + alpha
 
 
 @compiled
@@ -47,7 +49,7 @@ def elu_slope_sums(y, d, alpha):
         for i in range(y.H):
             row[:] = 0
             for j in range(y.W):
-                a, b = channels(y, n, i * y.W + j), channels(d, n, i * y.W + j)
+                a, b = channels(y, n, i, j), channels(d, n, i, j)
                 for c in range(y.C):
                     b[c] *= ONE if a[c] > ZERO else a[c] + alpha
                     row[c] += b[c]
@@ -60,40 +62,44 @@ def elu_slope_sums(y, d, alpha):
 def relu(y):
     """Each x becomes ``max(x, 0)``; NaN stays."""
     for n in range(y.N):
-        for p in range(y.H * y.W):
-            a = channels(y, n, p)
-            for c in range(y.C):
-                a[c] = ZERO if a[c] < ZERO else a[c]
+        for i in range(y.H):
+            for j in range(y.W):
+                a = channels(y, n, i, j)
+                for c in range(y.C):
+                    a[c] = ZERO if a[c] < ZERO else a[c]
 
 
 @compiled
 def relu_slope(y, d):
     """Each dy becomes dx: 0 where y is not positive."""
     for n in range(y.N):
-        for p in range(y.H * y.W):
-            a, b = channels(y, n, p), channels(d, n, p)
-            for c in range(y.C):
-                b[c] = b[c] if a[c] > ZERO else ZERO
+        for i in range(y.H):
+            for j in range(y.W):
+                a, b = channels(y, n, i, j), channels(d, n, i, j)
+                for c in range(y.C):
+                    b[c] = b[c] if a[c] > ZERO else ZERO
 
 
 @compiled
 def add(a, b, y):
     """``y = a + b``."""
     for n in range(a.N):
-        for p in range(a.H * a.W):
-            u, v, w = channels(a, n, p), channels(b, n, p), channels(y, n, p)
-            for c in range(a.C):
-                w[c] = u[c] + v[c]
+        for i in range(a.H):
+            for j in range(a.W):
+                u, v, w = channels(a, n, i, j), channels(b, n, i, j), channels(y, n, i, j)
+                for c in range(a.C):
+                    w[c] = u[c] + v[c]
 
 
 @compiled
 def copy(x, y):
     """``y = x``."""
     for n in range(x.N):
-        for p in range(x.H * x.W):
-            a, b = channels(x, n, p), channels(y, n, p)
-            for c in range(x.C):
-                b[c] = a[c]
+        for i in range(x.H):
+            for j in range(x.W):
+                a, b = channels(x, n, i, j), channels(y, n, i, j)
+                for c in range(x.C):
+                    b[c] = a[c]
 
 
 @compiled
@@ -112,7 +118,7 @@ def column_sums(x):
         for i in range(x.H):
             row[:] = 0
             for j in range(x.W):
-                a = channels(x, n, i * x.W + j)
+                a = channels(x, n, i, j)
                 for c in range(x.C):
                     row[c] += a[c]
             for c in range(x.C):

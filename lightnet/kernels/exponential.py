@@ -55,6 +55,12 @@ def emit_elu(builder, x, alpha=None):
     return builder.select(builder.fcmp_ordered("<", x, number(0)), less, x)           # NaN is not below 0, and stays
 
 
+def emit_relu(builder, x):
+    """Instructions for ``max(x, 0)``; NaN stays."""
+    zero = vector.constant(0, x.type.count)
+    return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
+
+
 def emit_elu_slope(builder, y, alpha):
     """Instructions for ELU's slope, read off its outputs: 1 where y > 0, ``y + alpha`` elsewhere."""
     return builder.select(builder.fcmp_ordered(">", y, vector.constant(0, y.type.count)), vector.constant(1, y.type.count),

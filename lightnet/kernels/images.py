@@ -22,10 +22,11 @@ class Flat(NamedTuple):
 
 
 class Images(NamedTuple):
-    """``memory[n * stride + (i * W + j) * pitch + c]`` is channel c of pixel (i, j) of image n."""
+    """``memory[n * stride + i * row + j * pitch + c]`` is channel c of pixel (i, j) of image n."""
 
     memory: np.ndarray
     stride: int
+    row: int
     pitch: int
     N: int
     H: int
@@ -71,14 +72,14 @@ def images(x):
     """A regular array (N, H, W, C) as `Images`."""
     N, H, W, C = x.shape
     if x.flags.c_contiguous:
-        return Images(x.reshape(-1), H * W * C, C, N, H, W, C)
+        return Images(x.reshape(-1), H * W * C, W * C, C, N, H, W, C)
     n, h, w, c = x.strides
-    return Images(run_of_memory(x, ((N - 1) * n + (H - 1) * h + (W - 1) * w) // 4 + C), n // 4, w // 4, N, H, W, C)
+    return Images(run_of_memory(x, ((N - 1) * n + (H - 1) * h + (W - 1) * w) // 4 + C), n // 4, h // 4, w // 4, N, H, W, C)
 
 
 def everywhere(value, C):
     """Images of which every number is the same: one pixel, which stays in the nearest cache, stands for all of any size."""
-    return Images(np.full(C, value, np.float32), 0, 0, 0, 0, 0, C)
+    return Images(np.full(C, value, np.float32), 0, 0, 0, 0, 0, 0, C)
 
 
 def run_of_memory(x, size):
@@ -93,5 +94,5 @@ def run_of_memory(x, size):
 def elements(*arrays):
     """Arrays of one shape for what looks at each number alone: without strides, as images of one long pixel each."""
     if all(x.flags.c_contiguous for x in arrays):
-        return [Images(x.reshape(-1), x.size, x.size, 1, 1, 1, x.size) for x in arrays]
+        return [Images(x.reshape(-1), x.size, x.size, x.size, 1, 1, 1, x.size) for x in arrays]
     return [images(x) for x in arrays]

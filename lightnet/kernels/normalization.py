@@ -15,7 +15,7 @@ from .images import Images
 @compiled
 def one(x, n):
     """Image n alone."""
-    return Images(x.memory[n * x.stride:], 0, x.pitch, 1, x.H, x.W, x.C)
+    return Images(x.memory[n * x.stride:], 0, x.row, x.pitch, 1, x.H, x.W, x.C)
 
 
 @compiled
@@ -31,7 +31,7 @@ def moments(x, means, deviations):
         for i in range(x.H):
             row[:] = 0
             for j in range(x.W):
-                a = channels(x, n, i * x.W + j)
+                a = channels(x, n, i, j)
                 for c in range(x.C):
                     row[c] += (a[c] - center[c]) * (a[c] - center[c])
             for c in range(x.C):
@@ -48,7 +48,7 @@ def products(x, dy, mean, sums, dots):
         for i in range(x.H):
             row[:] = 0
             for j in range(x.W):
-                a, b = channels(x, n, i * x.W + j), channels(dy, n, i * x.W + j)
+                a, b = channels(x, n, i, j), channels(dy, n, i, j)
                 for c in range(x.C):
                     row[c] += b[c] * (a[c] - mean[c])
             for c in range(x.C):
@@ -59,17 +59,19 @@ def products(x, dy, mean, sums, dots):
 def affine(x, factor, offset, y):
     """``y = factor * x + offset``."""
     for n in range(x.N):
-        for p in range(x.H * x.W):
-            a, b = channels(x, n, p), channels(y, n, p)
-            for c in range(x.C):
-                b[c] = factor[c] * a[c] + offset[c]
+        for i in range(x.H):
+            for j in range(x.W):
+                a, b = channels(x, n, i, j), channels(y, n, i, j)
+                for c in range(x.C):
+                    b[c] = factor[c] * a[c] + offset[c]
 
 
 @compiled
 def affine_of_two(d, u, x, v, w):
     """Each dy becomes dx: ``u * dy + v * x + w``."""
     for n in range(x.N):
-        for p in range(x.H * x.W):
-            a, b = channels(d, n, p), channels(x, n, p)
-            for c in range(x.C):
-                a[c] = u[c] * a[c] + v[c] * b[c] + w[c]
+        for i in range(x.H):
+            for j in range(x.W):
+                a, b = channels(d, n, i, j), channels(x, n, i, j)
+                for c in range(x.C):
+                    a[c] = u[c] * a[c] + v[c] * b[c] + w[c]

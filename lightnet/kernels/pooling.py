@@ -14,6 +14,8 @@ from numba.extending import intrinsic
 from . import vector
 from .compiling import compiled
 from .elementwise import channels
+from .exponential import emit_elu, emit_relu, plain_elu
+from .tile import ELU, RELU, STORE
 
 
 def window_of(lanes):
@@ -66,6 +68,52 @@ def plain_window(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winn
             if value > best or value != value:
                 best, number = value, first + i * KW + j
     y[y0], winner[w0] = best, number
+
+
+def maximum_of(lanes):
+    """An intrinsic for so many channels of one window, of which only the maximum is wanted, as it is or as its ELU or ReLU."""
+
+    @intrinsic
+    def maximum(typing, x, start, rows, columns, x_row, x_pitch, y, y0, finish):
+        signature = types.void(x, start, rows, columns, x_row, x_pitch, y, y0, finish)
+
+        def generate(context, builder, signature, arguments):
+            x, start, rows, columns, x_row, x_pitch, y, y0, finish = arguments
+
+            def pixel(*offsets):
+                return vector.load(builder, vector.pointer(context, builder, signature.args[0], x, [start, *offsets]), lanes)
+
+            def in_row(i, best):
+                def in_column(j, best):
+                    value = pixel(builder.mul(i, x_row), builder.mul(j, x_pitch))
+                    better = builder.or_(builder.fcmp_ordered(">", value, best[0]), builder.fcmp_unordered("uno", value, value))
+                    return [builder.select(better, value, best[0])]
+                return vector.loop(builder, columns, best, in_column)
+
+            (best,) = vector.loop(builder, rows, [pixel()], in_row)
+            place = vector.pointer(context, builder, signature.args[6], y, [y0])
+            vector.switch(builder, finish, {
+                STORE: lambda: vector.store(builder, best, place),
+                ELU: lambda: vector.store(builder, emit_elu(builder, best), place),
+                RELU: lambda: vector.store(builder, emit_relu(builder, best), place),
+            })
+            return context.get_dummy_value()
+        return signature, generate
+    return maximum
+
+
+@compiled
+def plain_maximum(x, start, rows, columns, x_row, x_pitch, y, y0, finish):
+    """The same for one channel, in plain loops."""
+    best = x[start]
+    for i in range(rows):
+        for j in range(columns):
+            value = x[start + i * x_row + j * x_pitch]
+            if value > best or value != value:
+                best = value
+    y[y0] = np.float32(0) if finish == RELU and best < 0 else best
+    if finish == ELU:
+        plain_elu(y, y0, y0 + 1, np.float32(1))
 
 
 def gather_of(lanes):
@@ -125,13 +173,13 @@ def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, colum
 # one before it.
 WIDE, NARROW = (32, 8) if vector.HAS_IR else (1, 1)
 wide_window, narrow_window, single_window = map(window_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_window] * 3
+wide_maximum, single_maximum = map(maximum_of, (WIDE, 1)) if vector.HAS_IR else [plain_maximum] * 2
 wide_gather, narrow_gather, single_gather = map(gather_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_gather] * 3
 
 
 @compiled
 def largest(x, y, winner, KH, KW, SH, SW, top, left):
     """Maximum and winner of every window: winner (N * OH * OW * C), flat."""
-    row = x.W * x.pitch
     for n in range(x.N):
         for i in range(y.H):
             p = max(0, top - i * SH)                                    # the window's first row inside the image
@@ -139,24 +187,44 @@ def largest(x, y, winner, KH, KW, SH, SW, top, left):
             for j in range(y.W):
                 q = max(0, left - j * SW)
                 columns = min(KW, x.W + left - j * SW) - q
-                x0 = n * x.stride + ((i * SH + p - top) * x.W + j * SW + q - left) * x.pitch
-                y0, w0 = n * y.stride + (i * y.W + j) * y.pitch, ((n * y.H + i) * y.W + j) * y.C
+                x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
+                y0, w0 = n * y.stride + i * y.row + j * y.pitch, ((n * y.H + i) * y.W + j) * y.C
                 first, c = p * KW + q, 0
                 while c + WIDE <= x.C:
-                    wide_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
+                    wide_window(x.memory, x0 + c, rows, columns, x.row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
                     c += WIDE
                 while c + NARROW <= x.C:
-                    narrow_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
+                    narrow_window(x.memory, x0 + c, rows, columns, x.row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
                     c += NARROW
                 while c < x.C:
-                    single_window(x.memory, x0 + c, rows, columns, row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
+                    single_window(x.memory, x0 + c, rows, columns, x.row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
+                    c += 1
+
+
+@compiled
+def maxima(x, y, KH, KW, SH, SW, top, left, finish):
+    """Maximum of every window, finished: for inference, where nobody asks who won."""
+    for n in range(x.N):
+        for i in range(y.H):
+            p = max(0, top - i * SH)
+            rows = min(KH, x.H + top - i * SH) - p
+            for j in range(y.W):
+                q = max(0, left - j * SW)
+                columns = min(KW, x.W + left - j * SW) - q
+                x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
+                y0, c = n * y.stride + i * y.row + j * y.pitch, 0
+                while c + WIDE <= x.C:
+                    wide_maximum(x.memory, x0 + c, rows, columns, x.row, x.pitch, y.memory, y0 + c, finish)
+                    c += WIDE
+                while c < x.C:
+                    single_maximum(x.memory, x0 + c, rows, columns, x.row, x.pitch, y.memory, y0 + c, finish)
                     c += 1
 
 
 @compiled
 def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
     """To each pixel the dy of the windows that it won, and what ``onto`` has for it: winner (N * OH * OW * C), flat."""
-    y_row, w_row, C = dy.W * dy.pitch, dy.W * dy.C, dy.C
+    w_row, C = dy.W * dy.C, dy.C
     for n in range(dx.N):
         for h in range(dx.H):
             i, last_i = max(0, (h + top - KH) // SH + 1), min(dy.H - 1, (h + top) // SH)            # windows with this row
@@ -164,22 +232,22 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
                 j, last_j = max(0, (w + left - KW) // SW + 1), min(dy.W - 1, (w + left) // SW)
                 rows, columns = last_i + 1 - i, last_j + 1 - j
                 first = (h + top - i * SH) * KW + w + left - j * SW
-                y0, w0 = n * dy.stride + (i * dy.W + j) * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
-                x0, o0 = n * dx.stride + (h * dx.W + w) * dx.pitch, n * onto.stride + (h * dx.W + w) * onto.pitch
+                y0, w0 = n * dy.stride + i * dy.row + j * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
+                x0, o0 = n * dx.stride + h * dx.row + w * dx.pitch, n * onto.stride + h * onto.row + w * onto.pitch
                 if rows <= 0 or columns <= 0:
                     dx.memory[x0:x0 + C] = onto.memory[o0:o0 + C]
                     continue
                 c = 0
                 while c + WIDE <= C:
-                    wide_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                    wide_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
                                 onto.memory, o0 + c, dx.memory, x0 + c)
                     c += WIDE
                 while c + NARROW <= C:
-                    narrow_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                    narrow_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
                                   onto.memory, o0 + c, dx.memory, x0 + c)
                     c += NARROW
                 while c < C:
-                    single_gather(dy.memory, y0 + c, y_row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
+                    single_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
                                   onto.memory, o0 + c, dx.memory, x0 + c)
                     c += 1
 
@@ -188,7 +256,8 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
 def spread_out(dy, dx):
     """Global average pooling's backward: every pixel of an image gets ``dy / (H * W)`` of it."""
     for n in range(dx.N):
-        for p in range(dx.H * dx.W):
-            pixel = channels(dx, n, p)
-            for c in range(dx.C):
-                pixel[c] = dy[n, c] / np.float32(dx.H * dx.W)
+        for i in range(dx.H):
+            for j in range(dx.W):
+                pixel = channels(dx, n, i, j)
+                for c in range(dx.C):
+                    pixel[c] = dy[n, c] / np.float32(dx.H * dx.W)

@@ -78,7 +78,7 @@ def one_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, biased, finish)
                     fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
                 tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
                      b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
-                     out, out0 + tables.panels_out[p], tables.rows_out, bias, (p if biased else panels) * LANES, finish)
+                     out, out0 + tables.panels_out[p], tables.rows_out, bias, p * LANES if biased else len(bias) - LANES, finish)
 
 
 @compiled
@@ -118,7 +118,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
                 r = t * rows // tiles
                 tile((t + 1) * rows // tiles - r, scratch, aside, side_by_side, r - r0, zero, r1 - r0,
                      scratch, p * K * LANES, zero, LANES, 0, 1, K,
-                     out, out0 + tables.panels_out[p], tables.rows_out[r0:r1], bias, panels * LANES, finish)
+                     out, out0 + tables.panels_out[p], tables.rows_out[r0:r1], bias, len(bias) - LANES, finish)
 
 
 @compiled

@@ -11,20 +11,22 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import compiled
-from .exponential import emit_elu, emit_elu_slope, plain_elu
+from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu
+from .tile import ADD, ELU, RELU, STORE
 from .vector import integer
 
 WIDTH = 16 if vector.registers() == 32 else 8           # channels in one go: 36 pixels of them, in registers or close by
 
 
-def sandwich(matrix, add=False, elu=False, slope=False):
+def sandwich(matrix, finish=STORE, slope=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
-    y is written, or with ``add`` added to, or with ``elu`` its ELU is written. With ``slope`` x is first multiplied by the slope
-    of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha.
+    ``finish`` is the tile's: y is written, added to, or its ELU or ReLU is written. With ``slope`` x is first multiplied by the
+    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha.
     """
     if not vector.HAS_IR:
-        return plain_sandwich(np.float32(matrix), add, elu, slope)
+        return plain_sandwich(np.float32(matrix), finish, slope)
+    change = {ELU: emit_elu, RELU: emit_relu}.get(finish, lambda builder, value: value)
 
     def emit(context, builder, signature, arguments):
         x, x0, x_row, x_column, y, y0, y_row, y_column, *outputs = arguments
@@ -47,9 +49,9 @@ def sandwich(matrix, add=False, elu=False, slope=False):
         for i in range(m):
             for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):
                 target = place(y, y0, y_row, i, y_column, j)
-                if add:
+                if finish == ADD:
                     value = builder.fadd(vector.load(builder, target, WIDTH), value)
-                vector.store(builder, emit_elu(builder, value) if elu else value, target)
+                vector.store(builder, change(builder, value), target)
         return context.get_dummy_value()
 
     if slope:
@@ -79,7 +81,7 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(matrix, add, elu, slope):
+def plain_sandwich(matrix, finish, slope):
     """The same in loops."""
     m, n = matrix.shape
 
@@ -97,9 +99,11 @@ def plain_sandwich(matrix, add, elu, slope):
                 for k in range(n):
                     total += half[i, k] * matrix[j, k]
                 place = y0 + i * y_row + j * y_column + c
-                y[place] = total + (y[place] if add else np.float32(0))
-                if elu:
+                y[place] = total + (y[place] if finish == ADD else np.float32(0))
+                if finish == ELU:
                     plain_elu(y, place, place + 1, np.float32(1))
+                elif finish == RELU:
+                    y[place] = np.float32(0) if y[place] < 0 else y[place]
 
     @compiled
     def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):

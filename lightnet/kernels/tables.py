@@ -23,8 +23,11 @@ def grid(rows, columns, row_step, column_step):
 
 
 @functools.lru_cache(maxsize=512)
-def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F):
-    """``y = im2col(x) @ W``: a row is a pixel of y; its window is KH segments of KW * C neighbours, if pixels touch."""
+def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F, out_row=None):
+    """``y = im2col(x) @ W``: a row is a pixel of y; its window is KH segments of KW * C neighbours, if pixels touch.
+
+    ``out_row``: numbers from one row of y to the next, where that is not OW pixels.
+    """
     (KH, KW), (SH, SW), (OH, OW) = kernel, stride, out_size
     if pitch == C or KW == 1:
         segments, length = np.arange(KH) * W * pitch, KW * C
@@ -33,7 +36,7 @@ def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F):
     panels = np.arange(panel_count(F))
     return Tables(rows=grid(OH, OW, SH * W * pitch, SW * pitch), segments_a=segments, step_a=1,
                   panels_b=panels * (KH * KW * C * LANES), segments_b=np.arange(len(segments)) * (length * LANES), step_b=LANES,
-                  length=length, rows_out=np.arange(OH * OW) * out_pitch, panels_out=panels * LANES, block=len(segments),
+                  length=length, rows_out=grid(OH, OW, out_row or OW * out_pitch, out_pitch), panels_out=panels * LANES, block=len(segments),
                   ahead=int(KH * KW == 1))
 
 
@@ -52,11 +55,14 @@ def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
 
 
 @functools.lru_cache(maxsize=512)
-def spread(size, pitch, C, kernel, out_pitch, F):
-    """``y = col2im(x @ W.T)`` where windows do not overlap (kernel = stride): a panel of columns (p, q, f) has its own pixel."""
+def spread(size, pitch, C, kernel, out_pitch, F, row=None, out_row=None):
+    """``y = col2im(x @ W.T)`` where windows do not overlap (kernel = stride): a panel of columns (p, q, f) has its own pixel.
+
+    ``row``, ``out_row``: numbers from one row of x, of y, to the next, where that is not W, not W * KW pixels.
+    """
     (H, W), (KH, KW), count = size, kernel, panel_count(F)
-    OW = W * KW
-    return Tables(rows=np.arange(H * W) * pitch, segments_a=np.zeros(1, np.int64), step_a=1,
+    row, out_row = row or W * pitch, out_row or W * KW * out_pitch
+    return Tables(rows=grid(H, W, row, pitch), segments_a=np.zeros(1, np.int64), step_a=1,
                   panels_b=np.arange(KH * KW * count) * (C * LANES), segments_b=np.zeros(1, np.int64), step_b=LANES, length=C,
-                  rows_out=grid(H, W, KH * OW * out_pitch, KW * out_pitch),
-                  panels_out=grid(KH * KW, count, 0, LANES) + np.repeat(grid(KH, KW, OW * out_pitch, out_pitch), count), block=1)
+                  rows_out=grid(H, W, KH * out_row, KW * out_pitch),
+                  panels_out=grid(KH * KW, count, 0, LANES) + np.repeat(grid(KH, KW, out_row, out_pitch), count), block=1)

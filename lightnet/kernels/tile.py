@@ -26,10 +26,10 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import compiled
-from .exponential import emit_elu, plain_elu
+from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
-STORE, ADD, ELU = 0, 1, 2                               # the sums are written, added to what is there, or written as ELU(sum)
+STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 ROWS = 12 if vector.registers() == 32 else 6            # of the highest tile
 
 
@@ -85,6 +85,7 @@ def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_
                 STORE: lambda: each(lambda total, where: total),
                 ADD: lambda: each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total)),
                 ELU: lambda: each(lambda total, where: emit_elu(builder, total)),
+                RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
             })
 
         vector.switch(builder, height, {m: lambda m=m: finished(sums_of(m)) for m in range(1, ROWS + 1)})
@@ -111,6 +112,9 @@ def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, st
             out[o + lane] = sums[lane] + (out[o + lane] if finish == ADD else np.float32(0))
         if finish == ELU:
             plain_elu(out, o, o + LANES, np.float32(1))
+        elif finish == RELU:
+            for lane in range(LANES):
+                out[o + lane] = np.float32(0) if out[o + lane] < 0 else out[o + lane]
 
 
 tile = ir_tile if vector.HAS_IR else plain_tile

@@ -25,7 +25,7 @@ def vector(lanes):
     return ir.VectorType(FLOAT, lanes)
 
 
-ARM = platform.machine().lower() in ("aarch64", "arm64")
+ARM, X86 = (platform.machine().lower() in names for names in (("aarch64", "arm64"), ("x86_64", "amd64")))
 
 
 def registers():

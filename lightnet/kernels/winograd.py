@@ -26,7 +26,7 @@ from .compiling import CHECK, compiled
 from .images import Flat
 from .product import Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, ELU, STORE
+from .tile import ADD, ELU, RELU, STORE
 from .vector import LANES
 
 OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
@@ -46,8 +46,8 @@ def matrices(points):
 
 
 A, B, G = matrices(POINTS)
-inputs_forward, outputs_forward, outputs_elu = sandwich(B.T), sandwich(A.T), sandwich(A.T, elu=True)
-outputs_backward, inputs_backward = sandwich(A, slope=True), sandwich(B, add=True)
+inputs_forward, outputs_forward, outputs_elu, outputs_relu = sandwich(B.T), *(sandwich(A.T, to) for to in (STORE, ELU, RELU))
+outputs_backward, inputs_backward = sandwich(A, slope=True), sandwich(B, ADD)
 weights_forward, weights_backward = sandwich(G), sandwich(G.T)
 
 
@@ -121,7 +121,7 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
 @compiled
 def corner(x, n, i, j, side):
     """Where the patch of that number begins, in images of which patches are ``side`` pixels apart."""
-    return n * x.stride + (i * side * x.W + j * side) * x.pitch
+    return n * x.stride + i * side * x.row + j * side * x.pitch
 
 
 @compiled
@@ -131,7 +131,7 @@ def edge_in(x, start, rows, columns, edge):
     for p in range(rows):
         for q in range(columns):
             for lane in range(WIDTH):
-                edge[(p * OUT + q) * WIDTH + lane] = x.memory[start + (p * x.W + q) * x.pitch + lane]
+                edge[(p * OUT + q) * WIDTH + lane] = x.memory[start + p * x.row + q * x.pitch + lane]
 
 
 @compiled
@@ -140,7 +140,7 @@ def edge_out(edge, x, start, rows, columns):
     for p in range(rows):
         for q in range(columns):
             for lane in range(WIDTH):
-                x.memory[start + (p * x.W + q) * x.pitch + lane] = edge[(p * OUT + q) * WIDTH + lane]
+                x.memory[start + p * x.row + q * x.pitch + lane] = edge[(p * OUT + q) * WIDTH + lane]
 
 
 @compiled
@@ -150,30 +150,32 @@ def transformed_inputs(x, t0, T, down, across, V):
         n, i, j = patch(t0 + t, down, across)
         start = corner(x, n, i, j, OUT)
         for c in range(0, x.C, WIDTH):
-            inputs_forward(x.memory, start + c, x.W * x.C, x.C, V, place(t, c, T), IN * apart(T, x.C), apart(T, x.C))
+            inputs_forward(x.memory, start + c, x.row, x.pitch, V, place(t, c, T), IN * apart(T, x.C), apart(T, x.C))
 
 
 @compiled
-def forward(x, U, bias, y, finish, block, V, M):
-    """``y = conv(x) + bias``, or ELU of it, for some images, in blocks of patches.
+def forward(x, U, U_step, bias, y, finish, block, V, M):
+    """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
-    x: `Images` (N, H, W, C), contiguous, padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
-    (36 * apart(block, C)) and M (36 * apart(block, F)).
+    x: `Images` (N, H, W, C), padded so that patches fill them; U packed, ``U_step`` numbers from one entry to the next; y:
+    `Images` (N, OH, OW, F); scratch V (36 * apart(block, C)) and M (36 * apart(block, F)).
     """
     C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V)
-        products(product_tables(T, C, F), V, apart(T, C), U, C * F, M, apart(T, F), bias, STORE)
+        products(product_tables(T, C, F), V, apart(T, C), U, U_step, M, apart(T, F), bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
             for f in range(0, F, WIDTH):
                 whole = rows == OUT and columns == OUT
-                to, to0, row, column = (y.memory, start + f, y.W * y.pitch, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
+                to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
                 if finish == ELU:
                     outputs_elu(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
+                elif finish == RELU:
+                    outputs_relu(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
                 else:
                     outputs_forward(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
                 if not whole:
@@ -200,8 +202,8 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
             for f in range(0, F, WIDTH):
                 entries, entry = place(t, f, T), apart(T, F)
                 if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.W * dy.pitch, dy.pitch, Z, entries, IN * entry, entry,
-                                     y.memory, start_y + f, dy.W * y.pitch, y.pitch, alpha)
+                    outputs_backward(dy.memory, start + f, dy.row, dy.pitch, Z, entries, IN * entry, entry,
+                                     y.memory, start_y + f, y.row, y.pitch, alpha)
                 else:
                     edge_in(dy, start + f, rows, columns, edge)
                     edge_in(y, start_y + f, rows, columns, edge_y)
@@ -217,7 +219,7 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
             n, i, j = patch(t0 + t, down, across)
             start = corner(dx, n, i, j, OUT)
             for c in range(0, C, WIDTH):
-                inputs_backward(M, place(t, c, T), IN * apart(T, C), apart(T, C), dx.memory, start + c, dx.W * C, C)
+                inputs_backward(M, place(t, c, T), IN * apart(T, C), apart(T, C), dx.memory, start + c, dx.row, dx.pitch)
 
 
 @compiled

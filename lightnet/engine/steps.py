@@ -1,0 +1,301 @@
+"""Layer by layer, how the compiled loop computes it: its kind of step, tables of addresses, packed weights.
+
+Each class below is made for a node where it `serves` its layer. What none of them serves runs as the layer itself (`Foreign`).
+"""
+
+import numpy as np
+
+from ..kernels import tables, winograd
+from ..kernels.packing import bias_panels, panel_count, panels
+from ..kernels.tile import ELU, RELU, STORE
+from ..kernels.vector import LANES
+from ..layers import ELU as ELULayer
+from ..layers import Add, Concat, Conv2D, ConvTranspose2D, Dense, Flatten, GlobalAvgPool, MaxPool2D, ReLU
+from ..transform import parts
+from . import program
+
+
+class Step:
+    """One node as the compiled loop does it, any range of its output's lines at a time.
+
+    Attributes
+    ----------
+    name, inputs : the node's
+    sources : list of Place
+    target : Place
+    granule : int
+        Ranges of lines begin at multiples of this.
+    panels : int
+        How many panels of 16 columns can be computed apart from each other; 1 where they cannot.
+    weight_count : int
+        Numbers in its weights.
+    fields : dict
+        Of its record in the program, but for what depends on where things lie in memory.
+    """
+
+    kind = None
+    granule, panels, weight_count = 1, 1, 0
+
+    def __init__(self, name, inputs, layer, activation, sources, target):
+        self.name, self.inputs, self.layer, self.activation = name, inputs, layer, activation
+        self.sources, self.target = sources, target
+        source = sources[0]
+        self.fields = {"kind": self.kind, "finish": finish_of(activation), "reads_image": source.buffer.is_image,
+                       "W": source.size[1], "row": source.buffer.row, "pitch": source.buffer.pitch, "C": source.size[2],
+                       "OW": target.size[1], "out_row": target.buffer.row, "out_pitch": target.buffer.pitch, "F": target.size[2]}
+        self.arrays = {}                                # tables and weights that go with it, by field
+        self.prepare(source, target)
+
+    def prepare(self, source, target):
+        """Fill in what the kind needs besides."""
+
+    def lines_read(self, first, last):
+        """Which lines of the source lines first to last of the output need."""
+        return first, last
+
+    def start(self, first):
+        """Line and column of the source at which output lines from ``first`` on begin to read."""
+        return self.lines_read(first, first + 1)[0], 0
+
+    @property
+    def lines(self):
+        """How many there are."""
+        return self.target.size[0]
+
+    def overlap(self):
+        """How many lines of the source two neighbouring ranges both read."""
+        return max(0, self.lines_read(0, self.granule)[1] - self.lines_read(self.granule, 2 * self.granule)[0])
+
+    def task(self, first, last):
+        """What is special in the record of a task: lines of the product, or of source and target."""
+        return {"lines": last - first}
+
+    @staticmethod
+    def padding(layer, out):
+        """The zeros that it wants around its source, for an output of this shape."""
+        return (0, 0), (0, 0)
+
+
+class Convolution(Step):
+    """A convolution or a dense layer through the register tile."""
+
+    kind = program.PRODUCT
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) in (Conv2D, Dense) and finish_of(activation) is not None
+
+    @staticmethod
+    def padding(layer, out):
+        """The zeros that it wants around its source."""
+        return layer.padding if type(layer) is Conv2D else ((0, 0), (0, 0))
+
+    def prepare(self, source, target):
+        weight, (H, W, C), (OH, OW, F) = self.layer.params["weight"], source.size, target.size
+        self.geometry = ((1, 1), (1, 1), ((0, 0), (0, 0))) if type(self.layer) is Dense else (
+            self.layer.kernel, self.layer.stride, self.layer.padding)
+        kernel, stride, _ = self.geometry
+        table = tables.convolution(source.buffer.row // source.buffer.pitch, source.buffer.pitch, C, kernel, stride, (OH, OW),
+                                   target.buffer.pitch, F, target.buffer.row)
+        self.take(table, panels(weight.reshape(-1, F)), bias_panels(self.layer.params["bias"]), OW)
+        self.panels, self.weight_count = panel_count(F), weight.size
+
+    def take(self, table, weight, bias, per_line):
+        """The tables and weights of a product."""
+        self.arrays = {"rows": table.rows, "rows_out": table.rows_out, "segments_a": table.segments_a,
+                       "segments_b": table.segments_b, "panels_b": table.panels_b, "panels_out": table.panels_out,
+                       "weight": weight, "bias": bias}
+        self.fields.update(segments=len(table.segments_a), length=table.length, ahead=table.ahead, per_line=per_line)
+
+    def lines_read(self, first, last):
+        (KH, _), (SH, _), ((top, _), _) = self.geometry
+        return first * SH - top, (last - 1) * SH + KH - top
+
+    def start(self, first):
+        return first * self.geometry[1][0] - self.geometry[2][0][0], -self.geometry[2][1][0]
+
+
+class Winograd(Step):
+    """A 3x3 convolution with stride 1 and enough channels by Winograd's method."""
+
+    kind = program.WINOGRAD
+    granule = winograd.OUT
+
+    @staticmethod
+    def serves(layer, activation):
+        return (type(layer) is Conv2D and layer.kernel == (3, 3) and layer.stride == (1, 1) and finish_of(activation) is not None
+                and layer.in_channels % LANES == 0 and layer.out_channels % LANES == 0)
+
+    @staticmethod
+    def padding(layer, out):
+        """Zeros up to whole patches."""
+        (top, bottom), (left, right) = layer.padding
+        return (top, bottom + -out[0] % winograd.OUT), (left, right + -out[1] % winograd.OUT)
+
+    def prepare(self, source, target):
+        weight = self.layer.params["weight"]
+        self.arrays = {"weight": winograd.packed(winograd.transformed_weights(np.ascontiguousarray(weight))),
+                       "bias": bias_panels(self.layer.params["bias"])}
+        self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
+
+    def needs(self, lines, columns):
+        """Patches in a block, and numbers of scratch, for so many lines and panels."""
+        patches = -(-lines // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
+        block = -(-patches // -(-patches // PATCHES))
+        return block, winograd.ENTRIES * (winograd.apart(block, self.fields["C"]) + winograd.apart(block, columns * LANES))
+
+    def lines_read(self, first, last):
+        top = self.layer.padding[0][0]
+        return first - top, last + 2 - top
+
+    def start(self, first):
+        return first - self.layer.padding[0][0], -self.layer.padding[1][0]
+
+
+PATCHES = 64                                            # of Winograd's method in one go, at most
+
+
+class Spread(Convolution):
+    """A transposed convolution whose windows do not overlap."""
+
+    @staticmethod
+    def serves(layer, activation):
+        return (type(layer) is ConvTranspose2D and layer.kernel == layer.stride and layer.padding == ((0, 0), (0, 0))
+                and layer.output_padding == (0, 0) and layer.out_channels % LANES == 0 and finish_of(activation) is not None)
+
+    def prepare(self, source, target):
+        KH, KW, F, C = self.layer.params["weight"].shape
+        table = tables.spread(source.size[:2], source.buffer.pitch, C, (KH, KW), target.buffer.pitch, F, source.buffer.row,
+                              target.buffer.row)
+        columns = self.layer.params["weight"].transpose(3, 0, 1, 2).reshape(C, -1)          # (C, KH*KW*F)
+        self.take(table, panels(columns), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
+        self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), columns.size
+
+    def lines_read(self, first, last):
+        return first // self.granule, last // self.granule
+
+    def start(self, first):
+        return first // self.granule, 0
+
+    def task(self, first, last):
+        return {"lines": (last - first) // self.granule}
+
+
+class Pool(Step):
+    """A max pool."""
+
+    kind = program.POOL
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) is MaxPool2D and finish_of(activation) is not None
+
+    def prepare(self, source, target):
+        layer = self.layer
+        self.fields.update(KH=layer.kernel[0], KW=layer.kernel[1], SH=layer.stride[0], SW=layer.stride[1],
+                           left=layer.padding[1][0])
+
+    def lines_read(self, first, last):
+        (KH, _), (SH, _), ((top, _), _) = self.layer.kernel, self.layer.stride, self.layer.padding
+        return max(0, first * SH - top), min(self.sources[0].size[0], (last - 1) * SH + KH - top)
+
+    def task(self, first, last):
+        begin, end = self.lines_read(first, last)
+        return {"lines": last - first, "height": end - begin,
+                "top": begin - (first * self.layer.stride[0] - self.layer.padding[0][0])}
+
+
+class Activation(Step):
+    """An ELU or ReLU that no other step could do."""
+
+    kind = program.ACTIVATION
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) in (ELULayer, ReLU)
+
+    def prepare(self, source, target):
+        self.fields.update(finish=ELU if type(self.layer) is ELULayer else RELU, alpha=getattr(self.layer, "alpha", 1))
+
+
+class Copy(Step):
+    """What a Concat reads and could not be computed in its place; an image that needs zeros around; Flatten."""
+
+    kind = program.COPY
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) in (Concat, Flatten)
+
+    def prepare(self, source, target):
+        self.fields.update(OW=source.size[1], F=source.size[2])
+        if type(self.layer) is Flatten:                 # the image's own form, without what lies between pixels
+            self.fields.update(out_row=source.size[1] * source.size[2], out_pitch=source.size[2])
+            self.granule = source.size[0]
+
+    @property
+    def lines(self):
+        return self.sources[0].size[0]
+
+
+class Addition(Step):
+    """Two values; of more, one after the other."""
+
+    kind = program.ADD
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) is Add
+
+    def prepare(self, source, target):
+        second = self.sources[1].buffer
+        self.fields.update(second_row=second.row, second_pitch=second.pitch)
+
+
+class Sums(Step):
+    """A global average's sums, of each band apart."""
+
+    kind = program.SUMS
+
+    @staticmethod
+    def serves(layer, activation):
+        return type(layer) is GlobalAvgPool
+
+    def task(self, first, last):
+        return {"lines": 1, "height": last - first}
+
+    @property
+    def lines(self):
+        return self.sources[0].size[0]
+
+
+class Mean(Step):
+    """A global average: the sums of all bands, divided."""
+
+    kind = program.MEAN
+
+    def task(self, first, last):
+        return {"lines": 1, "height": self.sources[0].buffer.H}
+
+
+class Foreign(Step):
+    """A layer that the engine does not know: its own ``forward`` runs, with Python's speed."""
+
+    @staticmethod
+    def serves(layer, activation):
+        return True
+
+
+KINDS = Winograd, Convolution, Spread, Pool, Activation, Copy, Addition, Sums, Foreign
+
+
+def kind_for(layer):
+    """The class of steps that serves a node's layer."""
+    return next(kind for kind in KINDS if kind.serves(*parts(layer)))
+
+
+def finish_of(activation):
+    """The tile's number for an activation, or None where it has none."""
+    if activation is None:
+        return STORE
+    return RELU if type(activation) is ReLU else ELU if activation.alpha == 1 else None
