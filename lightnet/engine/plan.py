@@ -22,8 +22,9 @@ from .buffers import Buffer, Layout, Place, assign, most
 from .program import STEP, TASK, Program
 from .steps import Copy, Foreign, Mean, Pool, Spread, Sums, Winograd, kind_for
 
-NEAR = 96 * 1024                                        # numbers that a band computes: what fits the second-level cache
-SHARES = 4                                              # units of a group that is cut by columns
+import os
+NEAR = int(os.environ.get("NEAR", 96)) * 1024                                        # numbers that a band computes: what fits the second-level cache
+SHARES = int(os.environ.get("SHARES", 4))                                              # units of a group that is cut by columns
 NO_PADDING = ((0, 0), (0, 0))
 
 
@@ -35,7 +36,7 @@ class Group:
 
     def admits(self, step, only_reader):
         """Whether the step can follow; ``only_reader(value)`` the step that alone reads a value, if one does."""
-        if isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
+        if os.environ.get("SPLIT") or isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
             return False
         inside = [mine for mine in self.steps if mine.target.buffer in {place.buffer for place in step.sources}]
         if self.by_columns:
@@ -188,9 +189,8 @@ class Plan:
         for g, group in enumerate(self.groups):
             for step in group.steps:
                 if isinstance(step, Winograd):
-                    lines, columns = ((step.lines, -(-step.panels // SHARES)) if group.by_columns
-                                      else (max(last - first for first, last in self.bands[g]), step.panels))
-                    step.fields["block"], numbers = step.needs(lines, columns)
+                    lines = step.lines if group.by_columns else max(last - first for first, last in self.bands[g])
+                    step.fields["block"], numbers = step.needs(lines)
                     step.fields["scratch"] = self.scratch
                     self.private = max(self.private, self.scratch + numbers)
         self.private = -(-self.private // LANES) * LANES

@@ -16,7 +16,7 @@ from ..kernels import elementwise, pooling, winograd
 from ..kernels.atomic import claim, wait_for
 from ..kernels.compiling import compiled
 from ..kernels.images import Images
-from ..kernels.product import Tables, one_pass
+from ..kernels.product import ALL, Tables, one_pass
 from ..kernels.tile import ELU, RELU
 from ..kernels.vector import LANES
 
@@ -111,7 +111,7 @@ def product(program, step, task, a, a0, out, out0):
                     part(program, step.rows_out, 0, task.lines * step.per_line), part(program, step.panels_out, p0, p1),
                     step.segments, 0, step.ahead)
     bias = program.weights[step.bias + p0 * LANES:step.bias + (p1 + 1) * LANES]
-    one_pass(tables, 0, step.segments, a, a0, program.weights, step.weight, out, out0, bias, True, step.finish)
+    one_pass(tables, 0, step.segments, 1, a, a0, 0, program.weights, step.weight, 0, out, out0, 0, bias, ALL, step.finish)
 
 
 @compiled
@@ -129,8 +129,8 @@ def convolution(program, step, task, a, a0, out, out0, private):
     V = private + step.scratch
     M = V + winograd.ENTRIES * winograd.apart(step.block, step.C)
     bias = program.weights[step.bias + first:step.bias + step.F + LANES]             # the last 16 are zeros
-    winograd.forward(x, program.weights[step.weight + first * step.C:], step.C * step.F, bias, y, step.finish, step.block,
-                     out[V:M], out[M:M + winograd.ENTRIES * winograd.apart(step.block, columns)])
+    winograd.forward(x, program.weights[step.weight + first * winograd.ENTRIES * step.C:], bias, y, step.finish, step.block,
+                     out[V:M], out[M:M + winograd.ENTRIES * winograd.apart(step.block, LANES)])
 
 
 @compiled

@@ -105,7 +105,7 @@ class Convolution(Step):
         self.arrays = {"rows": table.rows, "rows_out": table.rows_out, "segments_a": table.segments_a,
                        "segments_b": table.segments_b, "panels_b": table.panels_b, "panels_out": table.panels_out,
                        "weight": weight, "bias": bias}
-        self.fields.update(segments=len(table.segments_a), length=table.length, ahead=table.ahead, per_line=per_line)
+        self.fields.update(segments=len(table.segments_a), length=table.length, per_line=per_line)
 
     def lines_read(self, first, last):
         (KH, _), (SH, _), ((top, _), _) = self.geometry
@@ -138,11 +138,11 @@ class Winograd(Step):
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
 
-    def needs(self, lines, columns):
-        """Patches in a block, and numbers of scratch, for so many lines and panels."""
+    def needs(self, lines):
+        """Patches in a block, and numbers of scratch, for so many lines."""
         patches = -(-lines // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
         block = -(-patches // -(-patches // PATCHES))
-        return block, winograd.ENTRIES * (winograd.apart(block, self.fields["C"]) + winograd.apart(block, columns * LANES))
+        return block, winograd.ENTRIES * (winograd.apart(block, self.fields["C"]) + winograd.apart(block, LANES))
 
     def lines_read(self, first, last):
         top = self.layer.padding[0][0]

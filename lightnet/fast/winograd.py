@@ -28,8 +28,8 @@ def correlation(x, weight, bias, padding, y, finish):
 
     def job(start, stop):
         block = block_of(stop - start, y.shape)
-        V, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F))
-        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, C * F, bias, images(y[start:stop]), finish, block, V, M)
+        V, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, LANES))
+        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
     return job
 
 
@@ -45,7 +45,7 @@ def gradients(x, dy, weight, padding, dx, elu=None):
 
     def job(start, stop):
         block = block_of(min(enough, stop - start), dy.shape)
-        V, Z, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F, C))
+        V, Z, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F, LANES))
         dU, db = memory.empty((kernel.ENTRIES * C * F,)), np.zeros(F, np.float32)
         for first, last in steps(start, stop, enough):
             xs = contiguous(padded(x[first:last], around))

@@ -19,6 +19,7 @@ from .compiling import CHECK, compiled
 from .tile import ADD, LANES, ROWS, tile
 from .vector import HAS_IR, prefetch
 
+ALL, NONE = -1, -2                                      # which products get a bias
 BLOCK = 12                                              # tiles of rows that share a panel while it is near
 
 
@@ -61,24 +62,30 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, s == 0, do)
+                one_pass(tables, s, stop, 1, a.memory, a0, 0, b.memory, b0, 0, out.memory, out0, 0, bias, ALL if s == 0 else NONE, do)
 
 
 @compiled
-def one_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, biased, finish):
-    """Segments start to stop of the sum: all rows and columns of one image."""
+def one_pass(tables, start, stop, products, a, a0, a_step, b, b0, b_step, out, out0, out_step, bias, biased, finish):
+    """Segments start to stop of the sum: all rows and columns, of so many products with the same tables.
+
+    ``biased``: ALL, NONE, or the number of the product that gets a bias; the others get its last 16 numbers, which are zeros.
+    """
     rows, panels = len(tables.rows), len(tables.panels_b)
     tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
-    for first in range(0, tiles, BLOCK):
-        last = min(first + BLOCK, tiles)
-        for p in range(panels):
-            for t in range(first, last):
-                r = t * rows // tiles
-                if HAS_IR and tables.ahead:
-                    fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
-                tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
-                     b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
-                     out, out0 + tables.panels_out[p], tables.rows_out, bias, p * LANES if biased else len(bias) - LANES, finish)
+    for product in range(products):                     # in here: a call of this function costs as much as a small product
+        for first in range(0, tiles, BLOCK):
+            last = min(first + BLOCK, tiles)
+            for p in range(panels):
+                for t in range(first, last):
+                    r = t * rows // tiles
+                    if HAS_IR and tables.ahead:
+                        fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
+                    tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
+                         b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
+                         out, out0 + tables.panels_out[p], tables.rows_out,
+                         bias, p * LANES if biased == ALL or biased == product else len(bias) - LANES, finish)
+        a0, b0, out0 = a0 + a_step, b0 + b_step, out0 + out_step
 
 
 @compiled

@@ -30,6 +30,7 @@ from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
+AHEAD = 192                                             # steps of k for which b is asked for ahead
 ROWS = 12 if vector.registers() == 32 else 6            # of the highest tile
 
 
@@ -62,10 +63,12 @@ def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_
                 s = builder.add(s0, s)
                 at_a = [place(a, begin, entry(segments_a, s)) for begin in begins]
                 at_b = place(b, b0, entry(segments_b, s))
+                ahead = builder.gep(at_b, [builder.mul(step_b, integer(AHEAD))])
 
                 def step(k, moving):
                     i, j, *sums = moving                        # how far the segment is read, in a and in b
                     sixteen = vector.load(builder, builder.gep(at_b, [j]), LANES)
+                    vector.ask_for(builder, builder.gep(ahead, [j]))
                     numbers = [vector.splat(builder, builder.load(builder.gep(begin, [i])), LANES) for begin in at_a]
                     sums = [vector.multiply_add(builder, number, sixteen, total) for number, total in zip(numbers, sums)]
                     return [builder.add(i, step_a), builder.add(j, step_b), *sums]

@@ -70,16 +70,20 @@ def store(builder, value, place):
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
 
 
+def ask_for(builder, place):
+    """Ask memory for a cache line, into the second-level cache; wherever it is: an address that does not exist does no harm."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(function, [builder.bitcast(place, byte), number(0), number(2), number(1)])
+
+
 @intrinsic
 def prefetch(typing, array, index):
     """Ask for the cache line of a number before it is needed."""
     def generate(context, builder, signature, arguments):
         array, index = arguments
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.bitcast(pointer(context, builder, signature.args[0], array, [index]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [place, number(0), number(2), number(1)])       # to read, into the second-level cache, data
+        ask_for(builder, pointer(context, builder, signature.args[0], array, [index]))
         return context.get_dummy_value()
     return types.void(array, index), generate
 

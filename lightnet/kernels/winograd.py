@@ -26,7 +26,7 @@ from .compiling import CHECK, compiled
 from .images import Flat
 from .product import Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, ELU, RELU, STORE
+from .tile import ADD, ELU, RELU, ROWS, STORE
 from .vector import LANES
 
 OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
@@ -63,9 +63,9 @@ def transformed_weights(weight):
 
 
 def packed(U):
-    """(36, C, F) in panels of 16 columns: (36, F / 16, C, 16), flat."""
+    """(36, C, F) in panels of 16 columns, in the order of reading: (F / 16, 36, C, 16), flat."""
     _, C, F = U.shape
-    return np.ascontiguousarray(U.reshape(ENTRIES, C, F // LANES, LANES).transpose(0, 2, 1, 3)).reshape(-1)
+    return np.ascontiguousarray(U.reshape(ENTRIES, C, F // LANES, LANES).transpose(2, 0, 1, 3)).reshape(-1)
 
 
 @compiled
@@ -77,11 +77,25 @@ def patch(t, down, across):
 
 
 @compiled
-def product_tables(T, K, F):
-    """(T, K) @ (K, F), the operands and the result in panels of 16 columns: a row of a panel is a cache line."""
-    segments, panels = np.arange(K // LANES), np.arange(F // LANES)
-    return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, panels * (K * LANES), segments * (LANES * LANES), LANES, LANES,
-                  np.arange(T) * LANES, panels * (T * LANES), len(segments), 0, 0)
+def forward_tables(T, K):
+    """(T, K) @ (K, 16)."""
+    zero = np.zeros(1, np.int64)
+    return Tables(np.arange(T) * K, zero, 1, zero, zero, LANES, K, np.arange(T) * LANES, zero, 1, 0, 0)
+
+
+@compiled
+def of_height(tables, T):
+    """The first rows alone."""
+    return Tables(tables.rows[:T], tables.segments_a, tables.step_a, tables.panels_b, tables.segments_b, tables.step_b,
+                  tables.length, tables.rows_out[:T], tables.panels_out, tables.block, tables.packed, tables.ahead)
+
+
+@compiled
+def backward_tables(T, K):
+    """The same where (T, K) is in panels of 16 columns: a row of a panel is a cache line."""
+    segments, zero = np.arange(K // LANES), np.zeros(1, np.int64)
+    return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, zero, segments * (LANES * LANES), LANES, LANES,
+                  np.arange(T) * LANES, zero, len(segments), 0, 0)
 
 
 @compiled
@@ -114,8 +128,7 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     """
     if CHECK:
         check(tables, ENTRIES, Flat(a, a_step), Flat(b, b_step), Flat(out, out_step), bias, bias)
-    for e in range(ENTRIES):
-        one_pass(tables, 0, len(tables.segments_a), a, e * a_step, b, e * b_step, out, e * out_step, bias, e == IN + 1, finish)
+    one_pass(tables, 0, len(tables.segments_a), ENTRIES, a, 0, a_step, b, 0, b_step, out, 0, out_step, bias, IN + 1, finish)
 
 
 @compiled
@@ -144,42 +157,50 @@ def edge_out(edge, x, start, rows, columns):
 
 
 @compiled
-def transformed_inputs(x, t0, T, down, across, V):
-    """``V = B^t d B`` of T patches."""
+def transformed_inputs(x, t0, T, down, across, V, in_rows):
+    """``V = B^t d B`` of T patches; each entry a matrix (T, C) in rows, or in panels of 16 columns."""
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
         start = corner(x, n, i, j, OUT)
         for c in range(0, x.C, WIDTH):
-            inputs_forward(x.memory, start + c, x.row, x.pitch, V, place(t, c, T), IN * apart(T, x.C), apart(T, x.C))
+            to = t * x.C + c if in_rows else place(t, c, T)
+            inputs_forward(x.memory, start + c, x.row, x.pitch, V, to, IN * apart(T, x.C), apart(T, x.C))
 
 
 @compiled
-def forward(x, U, U_step, bias, y, finish, block, V, M):
+def forward(x, U, bias, y, finish, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
-    x: `Images` (N, H, W, C), padded so that patches fill them; U packed, ``U_step`` numbers from one entry to the next; y:
-    `Images` (N, OH, OW, F); scratch V (36 * apart(block, C)) and M (36 * apart(block, F)).
+    x: `Images` (N, H, W, C), padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
+    (36 * apart(block, C)) and M (36 * apart(block, 16)).
     """
     C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
-        transformed_inputs(x, t0, T, down, across, V)
-        products(product_tables(T, C, F), V, apart(T, C), U, U_step, M, apart(T, F), bias, STORE)
-        for t in range(T):
-            n, i, j = patch(t0 + t, down, across)
-            start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
-            for f in range(0, F, WIDTH):
-                whole = rows == OUT and columns == OUT
-                to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
-                if finish == ELU:
-                    outputs_elu(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
-                elif finish == RELU:
-                    outputs_relu(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
-                else:
-                    outputs_forward(M, place(t, f, T), IN * apart(T, F), apart(T, F), to, to0, row, column)
-                if not whole:
-                    edge_out(edge, y, start + f, rows, columns)
+        transformed_inputs(x, t0, T, down, across, V, True)
+        tiles, tables = (T + ROWS - 1) // ROWS, forward_tables(ROWS, C)
+        for f0 in range(0, F, LANES):
+            for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
+                first, last = k * T // tiles, (k + 1) * T // tiles
+                entry = apart(last - first, LANES)
+                products(of_height(tables, last - first), V[first * C:], apart(T, C), U[f0 * ENTRIES * C:], C * LANES,
+                         M, entry, bias[f0:], STORE)
+                for t in range(first, last):
+                    n, i, j = patch(t0 + t, down, across)
+                    start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
+                    for f in range(0, LANES, WIDTH):
+                        whole, m = rows == OUT and columns == OUT, (t - first) * LANES + f
+                        to, to0, row, column = ((y.memory, start + f0 + f, y.row, y.pitch) if whole
+                                                else (edge, 0, OUT * WIDTH, WIDTH))
+                        if finish == ELU:
+                            outputs_elu(M, m, IN * entry, entry, to, to0, row, column)
+                        elif finish == RELU:
+                            outputs_relu(M, m, IN * entry, entry, to, to0, row, column)
+                        else:
+                            outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
+                        if not whole:
+                            edge_out(edge, y, start + f0 + f, rows, columns)
 
 
 @compiled
@@ -187,14 +208,14 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
     """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
     x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F), y the
-    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (36 * C * F,), db (F,); scratch V and
-    M (36 * apart(block, C)), Z (36 * apart(block, F)).
+    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (36 * C * F,), db (F,); scratch V
+    (36 * apart(block, C)), Z (36 * apart(block, F)) and M (36 * apart(block, 16)).
     """
     C, F, edge, edge_y = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32), np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
-        transformed_inputs(x, t0, T, down, across, V)
+        transformed_inputs(x, t0, T, down, across, V, False)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
             start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
@@ -214,12 +235,14 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
             for t in range(T):
                 db[f] += sums[place(t, f, T)]
         products(gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
-        products(product_tables(T, F, C), Z, apart(T, F), Ut, C * F, M, apart(T, C), no_bias, STORE)
-        for t in range(T):
-            n, i, j = patch(t0 + t, down, across)
-            start = corner(dx, n, i, j, OUT)
-            for c in range(0, C, WIDTH):
-                inputs_backward(M, place(t, c, T), IN * apart(T, C), apart(T, C), dx.memory, start + c, dx.row, dx.pitch)
+        tables = backward_tables(T, F)
+        for c0 in range(0, C, LANES):
+            products(tables, Z, apart(T, F), Ut[c0 * ENTRIES * F:], F * LANES, M, apart(T, LANES), no_bias, STORE)
+            for t in range(T):
+                n, i, j = patch(t0 + t, down, across)
+                start = corner(dx, n, i, j, OUT) + c0
+                for c in range(0, LANES, WIDTH):
+                    inputs_backward(M, t * LANES + c, IN * apart(T, LANES), apart(T, LANES), dx.memory, start + c, dx.row, dx.pitch)
 
 
 @compiled
