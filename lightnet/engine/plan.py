@@ -9,6 +9,7 @@ by one thread only.
 """
 
 from collections import Counter
+from itertools import product
 from math import lcm
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..layers import Concat
 from ..transform import parts
 from .buffers import Buffer, Layout, Place, assign, most
 from .program import STEP, TASK, Program
-from .steps import Copy, Foreign, Mean, Pool, Spread, Sums, Winograd, kind_for
+from .steps import Copy, Foreign, Mean, Pool, Sums, Winograd, kind_for
 
 import os
 NEAR = int(os.environ.get("NEAR", 96)) * 1024                                        # numbers that a band computes: what fits the second-level cache
@@ -32,7 +33,7 @@ class Group:
     """Steps that bands of rows, or ranges of columns, go through one after the other."""
 
     def __init__(self, step):
-        self.steps, self.by_columns = [step], prefers_columns(step)
+        self.steps, self.by_columns, self.taps = [step], prefers_columns(step), step.taps
 
     def admits(self, step, only_reader):
         """Whether the step can follow; ``only_reader(value)`` the step that alone reads a value, if one does."""
@@ -41,12 +42,14 @@ class Group:
         inside = [mine for mine in self.steps if mine.target.buffer in {place.buffer for place in step.sources}]
         if self.by_columns:
             return not inside and step.panels == self.steps[0].panels > 1
+        if self.taps:
+            return bool(inside) and step.by_pixel
         if not inside:
             return not prefers_columns(step) and step.lines == self.lines
         if prefers_columns(step) or any(mine.target.buffer.is_padded for mine in inside):
             return False                                # what a 3x3 convolution reads as well is left to the group of that one
-        if isinstance(step, Spread) or step.lines_read(0, 1) == (0, 1) and step.overlap() == 0 and step.lines == self.lines:
-            return True
+        if step.lines_read(0, 1) == (0, 1) and step.overlap() == 0 and step.lines == self.lines:
+            return not step.taps
         return isinstance(step, Pool) and len(self.steps) == 1 and self.steps[0].granule == 1 and only_reader(self.steps[0])
 
     @property
@@ -56,6 +59,8 @@ class Group:
 
     def bands(self):
         """(first, last) line of each band: an even number of bands, the larger ones first, so that threads end together."""
+        if self.taps:                                   # of the small image
+            return halves(self.steps[0].sources[0].size[0])
         granule = lcm(*(step.granule for step in self.steps if step.lines == self.lines))
         blocks = -(-self.lines // granule)
         line = sum(step.lines * step.target.size[1] * step.target.size[2] for step in self.steps) / self.lines
@@ -76,10 +81,15 @@ class Group:
         return found
 
 
+def halves(lines):
+    """Two bands, or one line."""
+    return [(0, (lines + 1) // 2), ((lines + 1) // 2, lines)] if lines > 1 else [(0, 1)]
+
+
 def prefers_columns(step):
     """Whether its weights are larger than what it computes."""
     H, W, C = step.target.size
-    return step.panels > 1 and H > 1 and step.weight_count > H * W * C and not isinstance(step, Spread)
+    return step.panels > 1 and H > 1 and step.weight_count > H * W * C and not step.taps
 
 
 class Plan:
@@ -170,15 +180,18 @@ class Plan:
         self.bands = [None if group.by_columns or isinstance(group.steps[0], Foreign) else group.bands() for group in self.groups]
         for g, group in enumerate(self.groups):
             if isinstance(group.steps[-1], Sums):
-                group.steps[-1].target.buffer.H = len(self.bands[g])        # a line of sums for each band
+                group.steps[-1].target.buffer.H = len(self.bands[g]) * len(group.steps[0].taps or [0])      # a line for each unit
         own = []
         for buffer, groups in uses.items():
             g = groups[0]
             if (set(groups) == {g} and self.bands[g] and not buffer.is_padded and buffer is not self.output.buffer
                     and buffer.H > 1 and len(self.bands[g]) > 1):
-                buffer.lines = max(last - first for band in self.bands[g] for step, (first, last)
-                                   in self.groups[g].ranges(band).items() if step.target.buffer is buffer)
+                self.make_private(buffer, self.groups[g], self.bands[g])
                 own.append(buffer)
+        for group in self.groups:
+            if group.taps:
+                for step in group.steps[1:]:
+                    step.interleave(*group.taps[-1] + np.array(1))
         shared = [buffer for buffer in uses if buffer not in own]
         last = len(self.groups)
         times = {buffer: (0, last) if buffer.is_padded else (min(uses[buffer]), max(uses[buffer])) for buffer in shared}
@@ -194,6 +207,15 @@ class Plan:
                     step.fields["scratch"] = self.scratch
                     self.private = max(self.private, self.scratch + numbers)
         self.private = -(-self.private // LANES) * LANES
+
+    def make_private(self, buffer, group, bands):
+        """Let a buffer hold as much as a unit computes."""
+        if group.taps:
+            KH, KW = group.taps[-1] + np.array(1)
+            buffer.lines, buffer.W = max(last - first for first, last in bands), buffer.W // int(KW)
+        else:
+            buffer.lines = max(last - first for band in bands for step, (first, last) in group.ranges(band).items()
+                               if step.target.buffer is buffer)
 
     def encode(self):
         """The program's arrays."""
@@ -234,7 +256,25 @@ class Plan:
             edges = [panels * i // SHARES for i in range(SHARES + 1)]
             return [[self.task(step, (0, step.lines), {}, p0, p1 - p0) for step in group.steps]
                     for p0, p1 in zip(edges, edges[1:]) if p1 > p0]
+        if group.taps:
+            return [self.tap_unit(group, tap, band, u) for u, (tap, band) in enumerate(product(enumerate(group.taps), self.bands[g]))]
         return [self.unit(group, band, u) for u, band in enumerate(self.bands[g])]
+
+    def tap_unit(self, group, tap, band, u):
+        """The tasks for one tap of a transposed convolution, in a band of its source's lines."""
+        (number, (p, q)), (first, last) = tap, band
+        spread = group.steps[0]
+        (KH, KW), panels = spread.layer.kernel, spread.panels // len(group.taps)
+        tasks = [self.task(spread, (first * KH, last * KH), {}, number * panels, panels)]
+        for step in group.steps[1:]:
+            source, target = step.sources[0], step.target
+            task = {"step": step.number, "panels": step.panels, "lines": last - first, "height": last - first}
+            task["source"] = source.at(0 if source.buffer.lines else first * KH + p, 0 if source.buffer.lines else q)
+            task["target"] = target.at(0 if target.buffer.lines else first * KH + p, 0 if target.buffer.lines else q)
+            if isinstance(step, Sums):
+                task.update(target=target.at(u), lines=1)
+            tasks.append(task)
+        return tasks
 
     def unit(self, group, band, u):
         """The tasks for a band."""

@@ -35,6 +35,8 @@ class Step:
 
     kind = None
     granule, panels, weight_count = 1, 1, 0
+    taps = ()                                           # (p, q) of a kernel whose windows do not overlap
+    by_pixel = False                                    # whether each pixel is computed from the same one of the source alone
 
     def __init__(self, name, inputs, layer, activation, sources, target):
         self.name, self.inputs, self.layer, self.activation = name, inputs, layer, activation
@@ -99,6 +101,15 @@ class Convolution(Step):
                                    target.buffer.pitch, F, target.buffer.row)
         self.take(table, panels(weight.reshape(-1, F)), bias_panels(self.layer.params["bias"]), OW)
         self.panels, self.weight_count = panel_count(F), weight.size
+        self.by_pixel = kernel == (1, 1) and stride == (1, 1)
+
+    def interleave(self, KH, KW):
+        """Compute one of the KH x KW images that a transposed convolution's taps make, which lie between each other."""
+        source, target, (OH, OW, _) = self.sources[0].buffer, self.target.buffer, self.target.size
+        for rows, buffer in ("rows", source), ("rows_out", target):
+            step = (1, 1) if buffer.lines else (KH, KW)
+            self.arrays[rows] = tables.grid(OH // KH, OW // KW, step[0] * buffer.row, step[1] * buffer.pitch)
+        self.fields["per_line"] = OW // KW
 
     def take(self, table, weight, bias, per_line):
         """The tables and weights of a product."""
@@ -170,6 +181,7 @@ class Spread(Convolution):
         columns = self.layer.params["weight"].transpose(3, 0, 1, 2).reshape(C, -1)          # (C, KH*KW*F)
         self.take(table, panels(columns), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
         self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), columns.size
+        self.taps = [(p, q) for p in range(KH) for q in range(KW)]
 
     def lines_read(self, first, last):
         return first // self.granule, last // self.granule
@@ -256,6 +268,13 @@ class Sums(Step):
     """A global average's sums, of each band apart."""
 
     kind = program.SUMS
+    by_pixel = True
+
+    def interleave(self, KH, KW):
+        """See `Convolution.interleave`."""
+        buffer = self.sources[0].buffer
+        step = (1, 1) if buffer.lines else (KH, KW)
+        self.fields.update(W=self.sources[0].size[1] // KW, row=step[0] * buffer.row, pitch=step[1] * buffer.pitch)
 
     @staticmethod
     def serves(layer, activation):
