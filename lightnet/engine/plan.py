@@ -16,6 +16,7 @@ import numpy as np
 
 from ..graph import IMAGE
 from ..kernels import memory
+from ..kernels.tile import PANELS
 from ..kernels.vector import LANES
 from ..layers import Concat
 from ..transform import parts
@@ -253,7 +254,8 @@ class Plan:
         """Lists of tasks, one for each unit of a group."""
         if group.by_columns:
             panels = group.steps[0].panels
-            edges = [panels * i // SHARES for i in range(SHARES + 1)]
+            pairs = -(-panels // PANELS)
+            edges = [min(panels, pairs * i // SHARES * PANELS) for i in range(SHARES + 1)]
             return [[self.task(step, (0, step.lines), {}, p0, p1 - p0) for step in group.steps]
                     for p0, p1 in zip(edges, edges[1:]) if p1 > p0]
         if group.taps:

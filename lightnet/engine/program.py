@@ -130,7 +130,7 @@ def convolution(program, step, task, a, a0, out, out0, private):
     M = V + winograd.ENTRIES * winograd.apart(step.block, step.C)
     bias = program.weights[step.bias + first:step.bias + step.F + LANES]             # the last 16 are zeros
     winograd.forward(x, program.weights[step.weight + first * winograd.ENTRIES * step.C:], bias, y, step.finish, step.block,
-                     out[V:M], out[M:M + winograd.ENTRIES * winograd.apart(step.block, LANES)])
+                     out[V:M], out[M:M + winograd.OUTPUTS])
 
 
 @compiled

@@ -153,7 +153,7 @@ class Winograd(Step):
         """Patches in a block, and numbers of scratch, for so many lines."""
         patches = -(-lines // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
         block = -(-patches // -(-patches // PATCHES))
-        return block, winograd.ENTRIES * (winograd.apart(block, self.fields["C"]) + winograd.apart(block, LANES))
+        return block, winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
 
     def lines_read(self, first, last):
         top = self.layer.padding[0][0]

@@ -28,7 +28,7 @@ def correlation(x, weight, bias, padding, y, finish):
 
     def job(start, stop):
         block = block_of(stop - start, y.shape)
-        V, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, LANES))
+        V, M = memory.empty((kernel.ENTRIES * kernel.apart(block, C),)), memory.empty((kernel.OUTPUTS,))
         kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
     return job
 

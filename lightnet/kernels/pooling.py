@@ -6,6 +6,8 @@ the other side: each pixel looks at the few windows that it was in, and takes dy
 instead would jump from channel to channel, one number at a time; this way all channels of a pixel are vector instructions.
 """
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -70,8 +72,12 @@ def plain_window(x, start, rows, columns, x_row, x_pitch, first, KW, y, y0, winn
     y[y0], winner[w0] = best, number
 
 
-def maximum_of(lanes):
-    """An intrinsic for so many channels of one window, of which only the maximum is wanted, as it is or as its ELU or ReLU."""
+def maximum_of(lanes, side=None):
+    """An intrinsic for so many channels of one window, of which only the maximum is wanted, as it is or as its ELU or ReLU.
+
+    With ``side`` for windows of just that many rows and columns, written out pixel by pixel. The processor's maximum forgets a
+    NaN; one comparison for two pixels finds out whether there was one.
+    """
 
     @intrinsic
     def maximum(typing, x, start, rows, columns, x_row, x_pitch, y, y0, finish):
@@ -90,7 +96,15 @@ def maximum_of(lanes):
                     return [builder.select(better, value, best[0])]
                 return vector.loop(builder, columns, best, in_column)
 
-            (best,) = vector.loop(builder, rows, [pixel()], in_row)
+            if side:
+                values = [pixel(builder.mul(vector.integer(i), x_row), builder.mul(vector.integer(j), x_pitch))
+                          for i in range(side) for j in range(side)]
+                best = functools.reduce(lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), values)
+                pairs = zip(values[::2], values[1::2] + values[:1])
+                lost = functools.reduce(builder.or_, [builder.fcmp_unordered("uno", a, b) for a, b in pairs])
+                best = builder.select(lost, vector.constant(float("nan"), lanes), best)
+            else:
+                (best,) = vector.loop(builder, rows, [pixel()], in_row)
             place = vector.pointer(context, builder, signature.args[6], y, [y0])
             vector.switch(builder, finish, {
                 STORE: lambda: vector.store(builder, best, place),
@@ -174,6 +188,8 @@ def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, colum
 WIDE, NARROW = (32, 8) if vector.HAS_IR else (1, 1)
 wide_window, narrow_window, single_window = map(window_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_window] * 3
 wide_maximum, single_maximum = map(maximum_of, (WIDE, 1)) if vector.HAS_IR else [plain_maximum] * 2
+SIDE = 3                                                # the paper's pools
+wide_maximum_3x3 = maximum_of(WIDE, SIDE) if vector.HAS_IR else plain_maximum
 wide_gather, narrow_gather, single_gather = map(gather_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_gather] * 3
 
 
@@ -213,6 +229,9 @@ def maxima(x, y, KH, KW, SH, SW, top, left, finish):
                 columns = min(KW, x.W + left - j * SW) - q
                 x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
                 y0, c = n * y.stride + i * y.row + j * y.pitch, 0
+                while c + WIDE <= x.C and rows == SIDE and columns == SIDE:
+                    wide_maximum_3x3(x.memory, x0 + c, rows, columns, x.row, x.pitch, y.memory, y0 + c, finish)
+                    c += WIDE
                 while c + WIDE <= x.C:
                     wide_maximum(x.memory, x0 + c, rows, columns, x.row, x.pitch, y.memory, y0 + c, finish)
                     c += WIDE

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiling import CHECK, compiled
-from .tile import ADD, LANES, ROWS, tile
+from .tile import ADD, LANES, PANELS, ROWS, tile
 from .vector import HAS_IR, prefetch
 
 ALL, NONE = -1, -2                                      # which products get a bias
@@ -76,15 +76,17 @@ def one_pass(tables, start, stop, products, a, a0, a_step, b, b0, b_step, out, o
     for product in range(products):                     # in here: a call of this function costs as much as a small product
         for first in range(0, tiles, BLOCK):
             last = min(first + BLOCK, tiles)
-            for p in range(panels):
+            for p in range(0, panels, PANELS):
+                width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
+                has_bias = biased == ALL or biased == product
                 for t in range(first, last):
                     r = t * rows // tiles
                     if HAS_IR and tables.ahead:
                         fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
-                    tile((t + 1) * rows // tiles - r, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
-                         b, b0 + tables.panels_b[p], tables.segments_b, tables.step_b, start, stop, tables.length,
-                         out, out0 + tables.panels_out[p], tables.rows_out,
-                         bias, p * LANES if biased == ALL or biased == product else len(bias) - LANES, finish)
+                    tile((t + 1) * rows // tiles - r, width, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
+                         b, b0 + tables.panels_b[p], b0 + tables.panels_b[q], tables.segments_b, tables.step_b,
+                         start, stop, tables.length, out, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
+                         bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES, finish)
         a0, b0, out0 = a0 + a_step, b0 + b_step, out0 + out_step
 
 
@@ -120,12 +122,14 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
         last = min(first + BLOCK, tiles)
         r0, r1 = first * rows // tiles, last * rows // tiles
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
-        for p in range(panels):
+        for p in range(0, panels, PANELS):
+            width, q, no_bias = min(PANELS, panels - p), min(p + 1, panels - 1), len(bias) - LANES
             for t in range(first, last):
                 r = t * rows // tiles
-                tile((t + 1) * rows // tiles - r, scratch, aside, side_by_side, r - r0, zero, r1 - r0,
-                     scratch, p * K * LANES, zero, LANES, 0, 1, K,
-                     out, out0 + tables.panels_out[p], tables.rows_out[r0:r1], bias, len(bias) - LANES, finish)
+                tile((t + 1) * rows // tiles - r, width, scratch, aside, side_by_side, r - r0, zero, r1 - r0,
+                     scratch, p * K * LANES, q * K * LANES, zero, LANES, 0, 1, K,
+                     out, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out[r0:r1],
+                     bias, no_bias, no_bias, finish)
 
 
 @compiled

@@ -30,24 +30,26 @@ from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
-AHEAD = 192                                             # steps of k for which b is asked for ahead
-ROWS = 12 if vector.registers() == 32 else 6            # of the highest tile
+AHEAD = 192 * LANES                                     # how far ahead b is asked for: 192 steps of k through a panel
+ROWS, PANELS = (8, 2) if vector.HAS_IR and vector.registers() == 32 else (6, 1)         # of the largest tile
 
 
 @intrinsic
-def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, step_b, s0, s1, length,
-            out, out0, rows_out, bias, bias0, finish):
-    """Paste the tile of so many rows into the function that calls it.
+def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
+            out, out0, out1, rows_out, bias, bias0, bias1, finish):
+    """Paste the tile of so many rows, and of one panel or two, into the function that calls it.
 
-    It begins at ``a[a0]``, ``b[b0]`` and ``out[out0]``, takes ``height`` rows of the tables from the r-th, and segments s0 to s1.
+    It begins at ``a[a0]``, takes ``height`` rows of the tables from the r-th, and segments s0 to s1; of b, out and bias one panel
+    begins at ``b[b0]``, the other at ``b[b1]``.
     """
-    signature = types.void(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, step_b, s0, s1, length,
-                           out, out0, rows_out, bias, bias0, finish)
+    signature = types.void(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
+                           out, out0, out1, rows_out, bias, bias0, bias1, finish)
 
     def generate(context, builder, signature, arguments):
-        (height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, step_b, s0, s1, length,
-         out, out0, rows_out, bias, bias0, finish) = arguments
+        (height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
+         out, out0, out1, rows_out, bias, bias0, bias1, finish) = arguments
         kinds = dict(zip(arguments, signature.args))
+        builder.function.attributes.add("noinline")     # one copy of this much code is enough, and fits the cache of decoded code
 
         def place(array, *offsets):
             return vector.pointer(context, builder, kinds[array], array, offsets)
@@ -55,31 +57,34 @@ def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_
         def entry(table, *index):
             return builder.load(place(table, *index))
 
-        def sums_of(height):
-            """The tile itself."""
+        def sums_of(height, panels):
+            """The tile itself: a row's sums of all panels, then the next row's."""
             begins = [builder.add(a0, entry(rows, r, integer(m))) for m in range(height)]
 
             def segment(s, sums):
                 s = builder.add(s0, s)
                 at_a = [place(a, begin, entry(segments_a, s)) for begin in begins]
-                at_b = place(b, b0, entry(segments_b, s))
-                ahead = builder.gep(at_b, [builder.mul(step_b, integer(AHEAD))])
+                at_b = [place(b, panel, entry(segments_b, s)) for panel in panels]
 
                 def step(k, moving):
                     i, j, *sums = moving                        # how far the segment is read, in a and in b
-                    sixteen = vector.load(builder, builder.gep(at_b, [j]), LANES)
-                    vector.ask_for(builder, builder.gep(ahead, [j]))
-                    numbers = [vector.splat(builder, builder.load(builder.gep(begin, [i])), LANES) for begin in at_a]
-                    sums = [vector.multiply_add(builder, number, sixteen, total) for number, total in zip(numbers, sums)]
+                    sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
+                    for panel in at_b:
+                        vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
+                    numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
+                    pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
+                    sums = [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
                     return [builder.add(i, step_a), builder.add(j, step_b), *sums]
                 return vector.loop(builder, length, [integer(0), integer(0), *sums], step)[2:]
-            return vector.loop(builder, builder.sub(s1, s0), [vector.constant(0, LANES)] * height, segment)
+            zeros = [vector.constant(0, LANES)] * (height * len(panels))
+            return vector.loop(builder, builder.sub(s1, s0), zeros, segment)
 
-        def finished(sums):
+        def finished(sums, outs, biases):
             """Bias, and into memory."""
-            offset = vector.load(builder, place(bias, bias0), LANES)
-            sums = [builder.fadd(total, offset) for total in sums]
-            places = [place(out, out0, entry(rows_out, r, integer(m))) for m in range(len(sums))]
+            offsets = [vector.load(builder, place(bias, start), LANES) for start in biases]
+            height = len(sums) // len(outs)
+            places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(height) for start in outs]
+            sums = [builder.fadd(total, offset) for total, offset in zip(sums, offsets * height)]
 
             def each(change):
                 for total, where in zip(sums, places):
@@ -91,15 +96,20 @@ def ir_tile(typing, height, a, a0, rows, r, segments_a, step_a, b, b0, segments_
                 RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
             })
 
-        vector.switch(builder, height, {m: lambda m=m: finished(sums_of(m)) for m in range(1, ROWS + 1)})
+        def of_width(panels, outs, biases):
+            vector.switch(builder, height, {m: lambda m=m: finished(sums_of(m, panels), outs, biases) for m in range(1, ROWS + 1)})
+        vector.switch(builder, width, {
+            1: lambda: of_width([b0], [out0], [bias0]),
+            **({2: lambda: of_width([b0, b1], [out0, out1], [bias0, bias1])} if PANELS == 2 else {}),
+        })
         return context.get_dummy_value()
     return signature, generate
 
 
 @compiled
-def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, step_b, s0, s1, length,
-               out, out0, rows_out, bias, bias0, finish):
-    """The same in plain loops: for processors without vector multiply-add, and to read."""
+def plain_tile(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
+               out, out0, out1, rows_out, bias, bias0, bias1, finish):
+    """The same in plain loops: for processors without vector multiply-add, and to read. One panel: the second is not looked at."""
     sums = np.empty(LANES, np.float32)
     for m in range(r, r + height):
         sums[:] = bias[bias0:bias0 + LANES]

@@ -26,7 +26,7 @@ from .compiling import CHECK, compiled
 from .images import Flat
 from .product import Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, ELU, RELU, ROWS, STORE
+from .tile import ADD, ELU, PANELS, RELU, ROWS, STORE
 from .vector import LANES
 
 OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
@@ -78,16 +78,17 @@ def patch(t, down, across):
 
 @compiled
 def forward_tables(T, K):
-    """(T, K) @ (K, 16)."""
-    zero = np.zeros(1, np.int64)
-    return Tables(np.arange(T) * K, zero, 1, zero, zero, LANES, K, np.arange(T) * LANES, zero, 1, 0, 0)
+    """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
+    zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * ENTRIES
+    return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K, np.arange(T) * LANES, panels * apart(T, LANES),
+                  1, 0, 0)
 
 
 @compiled
-def of_height(tables, T):
-    """The first rows alone."""
-    return Tables(tables.rows[:T], tables.segments_a, tables.step_a, tables.panels_b, tables.segments_b, tables.step_b,
-                  tables.length, tables.rows_out[:T], tables.panels_out, tables.block, tables.packed, tables.ahead)
+def of_size(tables, T, panels):
+    """The first rows and panels alone."""
+    return Tables(tables.rows[:T], tables.segments_a, tables.step_a, tables.panels_b[:panels], tables.segments_b, tables.step_b,
+                  tables.length, tables.rows_out[:T], tables.panels_out[:panels], tables.block, tables.packed, tables.ahead)
 
 
 @compiled
@@ -118,6 +119,9 @@ def apart(T, C):
     """From one of the 36 entries to the next. A cache line more than it takes: at a power of two all entries of a patch would
     meet in the same few places of the first-level cache."""
     return T * C + LANES
+
+
+OUTPUTS = PANELS * ENTRIES * (ROWS * LANES + LANES)     # numbers that one tile of patches becomes
 
 
 @compiled
@@ -172,25 +176,25 @@ def forward(x, U, bias, y, finish, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
     x: `Images` (N, H, W, C), padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
-    (36 * apart(block, C)) and M (36 * apart(block, 16)).
+    (36 * apart(block, C)) and M (`OUTPUTS`).
     """
     C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V, True)
-        tiles, tables = (T + ROWS - 1) // ROWS, forward_tables(ROWS, C)
-        for f0 in range(0, F, LANES):
+        tiles, tables, entry = (T + ROWS - 1) // ROWS, forward_tables(ROWS, C), apart(ROWS, LANES)
+        for f0 in range(0, F, PANELS * LANES):
+            columns = min(PANELS * LANES, F - f0)
             for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
                 first, last = k * T // tiles, (k + 1) * T // tiles
-                entry = apart(last - first, LANES)
-                products(of_height(tables, last - first), V[first * C:], apart(T, C), U[f0 * ENTRIES * C:], C * LANES,
+                products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C), U[f0 * ENTRIES * C:], C * LANES,
                          M, entry, bias[f0:], STORE)
                 for t in range(first, last):
                     n, i, j = patch(t0 + t, down, across)
-                    start, rows, columns = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
-                    for f in range(0, LANES, WIDTH):
-                        whole, m = rows == OUT and columns == OUT, (t - first) * LANES + f
+                    start, rows, across_here = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
+                    for f in range(0, columns, WIDTH):
+                        whole, m = rows == OUT and across_here == OUT, f // LANES * (ENTRIES * entry) + (t - first) * LANES + f % LANES
                         to, to0, row, column = ((y.memory, start + f0 + f, y.row, y.pitch) if whole
                                                 else (edge, 0, OUT * WIDTH, WIDTH))
                         if finish == ELU:
@@ -200,7 +204,7 @@ def forward(x, U, bias, y, finish, block, V, M):
                         else:
                             outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
                         if not whole:
-                            edge_out(edge, y, start + f0 + f, rows, columns)
+                            edge_out(edge, y, start + f0 + f, rows, across_here)
 
 
 @compiled
