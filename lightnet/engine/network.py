@@ -34,7 +34,7 @@ class Network:
 
     def plan_for(self, net, shape):
         if shape not in self.plans:
-            self.plans[shape] = Running(Plan(net, shape))
+            self.plans[shape] = Running(Plan(net, shape, self.threads or num_threads()))
         return self.plans[shape]
 
     @property

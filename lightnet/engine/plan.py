@@ -24,9 +24,7 @@ from .buffers import Buffer, Layout, Place, assign, most
 from .program import STEP, TASK, Program
 from .steps import Copy, Foreign, Mean, Pool, Sums, Winograd, kind_for
 
-import os
-NEAR = int(os.environ.get("NEAR", 96)) * 1024                                        # numbers that a band computes: what fits the second-level cache
-SHARES = int(os.environ.get("SHARES", 4))                                              # units of a group that is cut by columns
+NEAR = 96 * 1024                                        # numbers that a band computes: what fits the second-level cache
 NO_PADDING = ((0, 0), (0, 0))
 
 
@@ -38,11 +36,14 @@ class Group:
 
     def admits(self, step, only_reader):
         """Whether the step can follow; ``only_reader(value)`` the step that alone reads a value, if one does."""
-        if os.environ.get("SPLIT") or isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
+        if isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
             return False
         inside = [mine for mine in self.steps if mine.target.buffer in {place.buffer for place in step.sources}]
+        beside = not inside and step.lines == self.lines and step.panels == self.steps[0].panels > 1
+        if beside and prefers_columns(step) and all(mine.panels == step.panels for mine in self.steps):
+            self.by_columns = True                      # the others' weights are small: they do not mind
         if self.by_columns:
-            return not inside and step.panels == self.steps[0].panels > 1
+            return beside
         if self.taps:
             return bool(inside) and step.by_pixel
         if not inside:
@@ -88,9 +89,9 @@ def halves(lines):
 
 
 def prefers_columns(step):
-    """Whether its weights are larger than what it computes."""
-    H, W, C = step.target.size
-    return step.panels > 1 and H > 1 and step.weight_count > H * W * C and not step.taps
+    """Whether its weights are larger than what it reads and computes."""
+    numbers = sum(np.prod(place.size) for place in (*step.sources, step.target))
+    return step.panels > 1 and step.lines > 1 and step.weight_count > numbers and not step.taps
 
 
 class Plan:
@@ -106,8 +107,8 @@ class Plan:
         Numbers of memory that all threads share, and of each one's own.
     """
 
-    def __init__(self, net, shape):
-        self.net, self.shape = net, tuple(shape)
+    def __init__(self, net, shape, threads):
+        self.net, self.shape, self.threads = net, tuple(shape), threads
         self.layout = Layout(net, self.shape, self.wanted_padding())
         self.steps = list(self.make_steps())
         self.groups = self.make_groups()
@@ -255,7 +256,7 @@ class Plan:
         if group.by_columns:
             panels = group.steps[0].panels
             pairs = -(-panels // PANELS)
-            edges = [min(panels, pairs * i // SHARES * PANELS) for i in range(SHARES + 1)]
+            edges = [min(panels, pairs * i // self.threads * PANELS) for i in range(self.threads + 1)]
             return [[self.task(step, (0, step.lines), {}, p0, p1 - p0) for step in group.steps]
                     for p0, p1 in zip(edges, edges[1:]) if p1 > p0]
         if group.taps:

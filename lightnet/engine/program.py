@@ -90,9 +90,11 @@ def do(program, task, image, memory, private):
         elif step.kind == ADD:
             elementwise.add(x, Images(memory[task.second:], 0, step.second_row, step.second_pitch, 1, task.lines, step.W, step.C), y)
         elif step.kind == SUMS:
-            memory[target:target + step.C] = elementwise.column_sums(x)
+            sums = elementwise.column_sums(x)
+            for c in range(step.C):
+                memory[target + c] = sums[c]
         elif step.kind == MEAN:
-            mean(x, memory[target:target + step.C], step.pixels)
+            mean(x, memory, target, step.pixels)
         else:
             if step.reads_image or start != target:
                 elementwise.copy(x, y)
@@ -134,11 +136,10 @@ def convolution(program, step, task, a, a0, out, out0, private):
 
 
 @compiled
-def mean(partial, result, pixels):
-    """The sums of all bands, in their order, divided by the number of pixels."""
-    result[:] = 0
-    for i in range(partial.H):
-        for c in range(partial.C):
-            result[c] += partial.memory[i * partial.pitch + c]
+def mean(partial, memory, target, pixels):
+    """The sums of all units, in their order, divided by the number of pixels."""
     for c in range(partial.C):
-        result[c] /= np.float32(pixels)
+        total = np.float32(0)
+        for i in range(partial.H):
+            total += partial.memory[i * partial.row + c]
+        memory[target + c] = total / np.float32(pixels)

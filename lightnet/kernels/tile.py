@@ -79,7 +79,7 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
             zeros = [vector.constant(0, LANES)] * (height * len(panels))
             return vector.loop(builder, builder.sub(s1, s0), zeros, segment)
 
-        def finished(sums, outs, biases):
+        def stored(sums, outs, biases):
             """Bias, and into memory."""
             offsets = [vector.load(builder, place(bias, start), LANES) for start in biases]
             height = len(sums) // len(outs)
@@ -89,19 +89,32 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
             def each(change):
                 for total, where in zip(sums, places):
                     vector.store(builder, change(total, where), where)
-            vector.switch(builder, finish, {
-                STORE: lambda: each(lambda total, where: total),
-                ADD: lambda: each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total)),
-                ELU: lambda: each(lambda total, where: emit_elu(builder, total)),
-                RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
-            })
+            adding = builder.icmp_signed("==", finish, integer(ADD))
+            with builder.if_else(adding) as (then, otherwise):
+                with then:
+                    each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total))
+                with otherwise:
+                    each(lambda total, where: total)
 
         def of_width(panels, outs, biases):
-            vector.switch(builder, height, {m: lambda m=m: finished(sums_of(m, panels), outs, biases) for m in range(1, ROWS + 1)})
+            vector.switch(builder, height, {m: lambda m=m: stored(sums_of(m, panels), outs, biases) for m in range(1, ROWS + 1)})
+
+        def activate(emit):
+            """Each stored vector becomes its activation. A short loop for all heights: what was just stored is still at hand."""
+            def row(m, _):
+                def panel(p, _):
+                    start = builder.select(builder.icmp_signed("==", p, integer(0)), out0, out1)
+                    where = place(out, start, entry(rows_out, r, m))
+                    vector.store(builder, emit(builder, vector.load(builder, where, LANES)), where)
+                    return []
+                vector.loop(builder, width, [], panel)
+                return []
+            vector.loop(builder, height, [], row)
         vector.switch(builder, width, {
             1: lambda: of_width([b0], [out0], [bias0]),
             **({2: lambda: of_width([b0, b1], [out0, out1], [bias0, bias1])} if PANELS == 2 else {}),
         })
+        vector.switch(builder, finish, {ELU: lambda: activate(emit_elu), RELU: lambda: activate(emit_relu)})
         return context.get_dummy_value()
     return signature, generate
 
