@@ -6,6 +6,7 @@ Everything that most programs need is here: ``import lightnet as ln``. Importing
 from . import data, layers, losses, models
 from .backend import backend, num_threads, set_num_threads
 from .checks import check_layer, gradcheck
+from .engine import compile
 from .errors import (
     ArgumentError,
     BackendError,
@@ -31,6 +32,6 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "FileError",
     "Graph", "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "TrainingError", "backend",
-    "check_layer", "data", "export_onnx", "gradcheck", "import_onnx", "layers", "load", "losses", "models", "num_threads", "save",
+    "check_layer", "compile", "data", "export_onnx", "gradcheck", "import_onnx", "layers", "load", "losses", "models", "num_threads", "save",
     "set_num_threads", "softmax", "softmax_cross_entropy",
 ]

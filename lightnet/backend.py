@@ -142,6 +142,16 @@ def version_that_ran(layer):
 
 
 @functools.cache
+def has_numba():
+    """Whether Numba can be imported; what is compiled needs it."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@functools.cache
 def fast_versions():
     """The table of fast versions, imported when it is first needed; empty where Numba cannot be imported."""
     try:

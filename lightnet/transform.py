@@ -70,6 +70,19 @@ def absorb(convolution, norm):
     return True
 
 
+def without_dead_ends(net):
+    """Leave out nodes on which the output does not depend."""
+    needed = {net.output_name}
+    for node in reversed(net.nodes.values()):
+        if node.name in needed:
+            needed.update(node.inputs)
+    result = Graph(net.input_shape, net.sizes, net.meta)
+    for name, layer, inputs in net.nodes.values():
+        if name in needed:
+            result.add(name, layer, *inputs)
+    return result
+
+
 def without_dropout(net):
     """Leave out Dropout, which does nothing at inference."""
     result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}

@@ -1,108 +1,94 @@
 """A compiled network: what `lightnet.compile` returns."""
 
-import itertools
 import threading
 
 import numpy as np
 
-from ..backend import num_threads
-from ..errors import ShapeError
-from ..kernels import memory
-from ..kernels.threads import pool
-from ..transform import fold_batch_norm, for_grey, fuse_activations, pool_first, without_dropout
-from .plan import Plan
-from .program import LINE, run
-from .steps import Foreign
+from ..backend import has_numba, num_threads
+from ..errors import ArgumentError
+from ..graph import IMAGE
+from ..transform import fold_batch_norm, for_grey, fuse_activations, pool_first, without_dead_ends, without_dropout
+
+PASSES = without_dead_ends, without_dropout, fold_batch_norm, pool_first, fuse_activations
 
 
 class Network:
+    """A snapshot of a network, ready to run; see `compile`.
+
+    Attributes
+    ----------
+    net : Graph
+        What is computed: the network after all passes.
+    threads : int
+    """
+
     def __init__(self, net, threads=None):
-        self.net = fuse_activations(pool_first(without_dropout(fold_batch_norm(net.astype("float32")))))
-        self.threads, self.plans, self.lock = threads, {}, threading.Lock()
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ArgumentError(f"{threads!r} threads: expected an integer of at least 1")
+        self.net, self.threads = net.astype("float32"), threads or num_threads()
+        for change in PASSES:
+            self.net = change(self.net)
+        self.grey_net = None                            # the same for images of one channel, made when there are some
+        self.runners, self.lock = {}, threading.Lock()
 
     def __call__(self, x):
+        """The network's output for images x (N, H, W, C), or (N, H, W, 1) for grey ones."""
+        net, x = self.admit(x)
+        with self.lock:                                 # the memory is one
+            return self.runner(net, x.shape[1:])(x)
+
+    def admit(self, x):
+        """The Graph to run, and x in the form that it takes; or a typed error."""
         x = np.asarray(x)
-        if x.ndim == 4 and x.shape[-1] == 1 and self.net.input_shape[-1] != 1:
-            net = self.grey
-        else:
-            net = self.net
-        x = net.admit(x)
-        x = np.require(x, np.float32, "CW") if x.flags.c_contiguous else np.ascontiguousarray(x)
-        with self.lock:
-            plan = self.plan_for(net, x.shape[1:])
-            return plan.run(x, self.threads or num_threads())
+        if x.ndim == 4 and x.shape[3] == 1 != self.net.input_shape[2]:
+            if self.reads_grey():
+                return self.grey_net, self.grey_net.admit(x)
+            x = np.repeat(x, self.net.input_shape[2], axis=3)
+        return self.net, self.net.admit(x)
 
-    def plan_for(self, net, shape):
-        if shape not in self.plans:
-            self.plans[shape] = Running(Plan(net, shape, self.threads or num_threads()))
-        return self.plans[shape]
+    def reads_grey(self):
+        """Whether only convolutions read the image, whose weights then can be summed over its channels."""
+        if self.grey_net is None and all(can_be_grey(node.layer) for node in self.net.nodes.values() if IMAGE in node.inputs):
+            self.grey_net = for_grey(self.net)
+        return self.grey_net is not None
 
-    @property
-    def grey(self):
-        if not hasattr(self, "_grey"):
-            self._grey = for_grey(self.net)
-        return self._grey
+    def runner(self, net, shape):
+        """What runs images of this shape; planned when the first one comes."""
+        if shape not in self.runners:
+            self.runners[shape] = make_runner(net, shape, self.threads)
+        return self.runners[shape]
 
     @property
     def plan(self):
-        H, W, C = self.net.input_shape
-        return self.plan_for(self.net, (H, W, C)).plan
+        """The plan for an image of the network's own size; to be printed."""
+        return self.runner(self.net, self.net.input_shape).plan
 
 
-class Running:
-    def __init__(self, plan):
-        self.plan = plan
-        self.arenas = []
+def can_be_grey(layer):
+    """Whether `for_grey` can change it."""
+    from ..layers import Conv2D
+    from ..transform import parts
+    return type(parts(layer)[0]) is Conv2D
 
-    def arena(self, i, threads):
-        size = self.plan.size + threads * self.plan.private
-        while len(self.arenas) <= i:
-            self.arenas.append(np.empty(0, np.float32))
-        if self.arenas[i].size < size:
-            self.arenas[i] = memory.empty((max(size, memory.SMALL),))
-            self.arenas[i][:] = 0
-        return self.arenas[i]
 
-    def run(self, x, threads):
-        plan, N = self.plan, len(x)
-        y = np.empty((N, *plan.output.shape), np.float32)
-        together = N % threads if not any(isinstance(s, Foreign) for s in plan.sections) else N
-        unclaimed = itertools.count()
+def make_runner(net, shape, threads):
+    """The plan and its memory; without Numba the layers themselves."""
+    if not has_numba():
+        return Layers(net)
+    from .plan import Plan
+    from .runner import Runner
+    return Runner(Plan(net, shape, threads))
 
-        def alone(i):
-            while (n := next(unclaimed)) < N - together:
-                self.one(x[n], y[n], self.arena(i, threads), 1)
-        if N > together:
-            for i in range(threads):
-                self.arena(i, threads)
-            others = [pool(threads).submit(alone, i) for i in range(1, threads)]
-            alone(0)
-            for other in others:
-                other.result()
-        for n in range(N - together, N):
-            self.one(x[n], y[n], self.arena(0, threads), threads)
-        return y
 
-    def one(self, x, y, arena, threads):
-        plan = self.plan
-        image = x.reshape(-1)
-        for section in plan.sections:
-            if isinstance(section, Foreign):
-                self.foreign(section, x, arena)
-                continue
-            counters = np.zeros(2 * LINE * (len(plan.program.phases)), np.int64)
-            args = plan.program, *section, image, arena
-            for i in range(1, threads):
-                pool(threads).submit(run, *args, plan.size + i * plan.private, counters)
-            run(*args, plan.size, counters)
-        place = plan.output
-        np.copyto(y.reshape(place.size), self.view(arena, place))
+class Layers:
+    """Where Numba cannot be imported: each layer's own code, image by image, so that the batch does not change the bits."""
 
-    def view(self, arena, place):
-        H, W, C = place.size
-        return np.lib.stride_tricks.as_strided(arena[place.at(0):], (H, W, C), (4 * place.buffer.row, 4 * place.buffer.pitch, 4))
+    def __init__(self, net):
+        self.net = net
+        self.plan = "Numba cannot be imported: the layers' own code runs.\n" + "\n".join(
+            f"{name}: {type(layer).__name__}" for name, layer, _ in net.nodes.values())
 
-    def foreign(self, step, x, arena):
-        values = [x if p.buffer.is_image else self.view(arena, p).reshape(p.shape) for p in step.sources]
-        y = step.layer.forward(*(v[None] for v in values))
-        np.copyto(self.view(arena, step.target), y.reshape(step.target.size))
+    def __call__(self, x):
+        if not len(x):
+            return np.empty((0, *self.net.shapes((1, *x.shape[1:]))[self.net.output_name][1:]), np.float32)
+        return np.concatenate([self.net.forward(x[n:n + 1]) for n in range(len(x))])

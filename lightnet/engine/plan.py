@@ -230,6 +230,7 @@ class Plan:
                 if field != "number":
                     record[field] = value
             record["source_private"] = step.sources[0].buffer.lines > 0
+            record["second_private"] = step.sources[-1].buffer.lines > 0
             record["target_private"] = step.target.buffer.lines > 0
         tasks, units, phases = [], [0], [0]
         self.sections = []

@@ -25,7 +25,7 @@ LINE = 8                                                # counters that fill a c
 
 STEP = np.dtype([(field, np.int64) for field in (
     "kind", "finish",                                   # finish: the activation, as in kernels/tile.py
-    "reads_image", "source_private", "target_private",  # of the private memory that each thread has
+    "reads_image", "source_private", "second_private", "target_private",     # of the private memory that each thread has
     "W", "row", "pitch", "C", "OW", "out_row", "out_pitch", "F",         # of source and target: see kernels/images.py
     "KH", "KW", "SH", "SW", "left",                     # pooling
     "weight", "bias", "scratch",                        # where they begin
@@ -88,7 +88,8 @@ def do(program, task, image, memory, private):
         if step.kind == POOL:
             pooling.maxima(x, y, step.KH, step.KW, step.SH, step.SW, task.top, step.left, step.finish)
         elif step.kind == ADD:
-            elementwise.add(x, Images(memory[task.second:], 0, step.second_row, step.second_pitch, 1, task.lines, step.W, step.C), y)
+            second = task.second + step.second_private * private
+            elementwise.add(x, Images(memory[second:], 0, step.second_row, step.second_pitch, 1, task.lines, step.W, step.C), y)
         elif step.kind == SUMS:
             sums = elementwise.column_sums(x)
             for c in range(step.C):

@@ -1,0 +1,89 @@
+"""A plan and the memory it runs in: one image by all threads together, or each thread its own image.
+
+With a batch each thread takes whole images: nobody waits for anybody. The images that are left over, and a single one, are done
+together; units of work are claimed one by one, so a thread that wakes up late leaves more of them to the others.
+"""
+
+import itertools
+
+import numpy as np
+
+from ..kernels import compiling, memory
+from ..kernels.threads import pool
+from .program import LINE, run
+from .steps import Foreign
+
+
+class Runner:
+    """Runs a plan."""
+
+    def __init__(self, plan):
+        compiling.announce("program.run-*")
+        self.plan, self.memories = plan, {}
+        self.alone = not any(isinstance(section, Foreign) for section in plan.sections)     # a layer may not like two threads
+
+    def __call__(self, x):
+        """The outputs of images (N, H, W, C) of the plan's shape."""
+        x = usable(x)
+        y, threads = np.empty((len(x), *self.plan.output.shape), np.float32), self.plan.threads
+        shared = len(x) - len(x) // threads * threads if self.alone and threads > 1 else len(x)
+        self.each_alone(x[:len(x) - shared], y)
+        for n in range(len(x) - shared, len(x)):
+            self.one(x[n], y[n], self.memory(0), threads)
+        return y
+
+    def each_alone(self, x, y):
+        """Whole images, each by the thread that claims it."""
+        unclaimed = itertools.count()
+
+        def work(memory):
+            while (n := next(unclaimed)) < len(x):
+                self.one(x[n], y[n], memory, 1)
+        if len(x):
+            others = [pool(self.plan.threads).submit(work, self.memory(i)) for i in range(1, self.plan.threads)]
+            work(self.memory(0))
+            for other in others:
+                other.result()
+
+    def memory(self, i):
+        """The i-th memory, which one image at a time may use; zeros at first, as those around images stay."""
+        if i not in self.memories:
+            size = self.plan.size + (1 if i else self.plan.threads) * self.plan.private
+            self.memories[i] = memory.empty((max(size, memory.SMALL),))
+            self.memories[i][:] = 0
+        return self.memories[i]
+
+    def one(self, x, y, memory, threads):
+        """One image, by so many threads."""
+        for section in self.plan.sections:
+            if isinstance(section, Foreign):
+                self.run_layer(section, x, memory)
+            else:
+                self.run_phases(section, x, memory, threads)
+        y.reshape(self.plan.output.size)[:] = view(memory, self.plan.output)
+
+    def run_phases(self, section, x, memory, threads):
+        """Compiled phases. The other threads are only told: who comes too late finds nothing left to do."""
+        plan = self.plan
+        counters = np.zeros(2 * LINE * len(plan.program.phases), np.int64)
+        same = plan.program, *section, x.reshape(-1), memory
+        for i in range(1, threads):
+            pool(threads).submit(run, *same, plan.size + i * plan.private, counters)
+        run(*same, plan.size, counters)
+
+    def run_layer(self, step, x, memory):
+        """A layer's own forward, on views of the memory."""
+        values = [x if place.buffer.is_image else view(memory, place).reshape(place.shape) for place in step.sources]
+        y = step.layer.forward(*(value[None] for value in values))
+        view(memory, step.target)[:] = y.reshape(step.target.size)
+
+
+def view(memory, place):
+    """A value in the memory, (H, W, C)."""
+    buffer = place.buffer
+    return np.lib.stride_tricks.as_strided(memory[place.at(0):], place.size, (4 * buffer.row, 4 * buffer.pitch, 4))
+
+
+def usable(x):
+    """x as contiguous and writeable, though nobody writes to it: to compiled code a read-only array is another type."""
+    return x if x.flags.c_contiguous and x.flags.writeable else np.array(x, np.float32, order="C")
