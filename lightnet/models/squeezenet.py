@@ -82,6 +82,8 @@ def squeezenet(bypass="none", fire="classic", classes=1000, head_relu=True, seed
     x = block(x, "fire9", squeeze=64, expand=256)
     x = g.add("dropout", Dropout(0.5, seed=rng.spawn(1)[0]), x)
     x = g.add("conv10", Conv2D(512, classes, kernel=1, seed=rng), x)               # 14x14xclasses
+    conv10 = g.nodes[x].layer.params["weight"]
+    conv10[:] = rng.normal(scale=0.01, size=conv10.shape)                          # as in the original: small logits at first
     if head_relu:
         x = g.add("conv10_relu", ReLU(), x)
     g.add("gap", GlobalAvgPool(), x)                                               # classes
