@@ -32,6 +32,6 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "FileError",
     "Graph", "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "TrainingError", "backend",
-    "check_layer", "compile", "data", "export_onnx", "gradcheck", "import_onnx", "layers", "load", "losses", "models", "num_threads", "save",
-    "set_num_threads", "softmax", "softmax_cross_entropy",
+    "check_layer", "compile", "data", "export_onnx", "gradcheck", "import_onnx", "layers", "load", "losses", "models",
+    "num_threads", "save", "set_num_threads", "softmax", "softmax_cross_entropy",
 ]

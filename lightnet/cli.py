@@ -244,12 +244,12 @@ def check(options):
 
 def add_warmup(commands):
     """``lightnet warmup``."""
-    command(commands, "warmup", warmup, "compile the kernels ahead, so that the first training step need not wait", """\
+    command(commands, "warmup", warmup, "compile the kernels ahead, so that the first step or prediction need not wait", """\
   lightnet warmup""")
 
 
 def warmup(options):
-    """Run a small training step of each network of the library: whatever they need is compiled and kept."""
+    """Run a small training step and a prediction of each network of the library: whatever they need is compiled and kept."""
     if not fast_versions():
         print("Numba cannot be imported: the layers' own code runs, and there is nothing to compile.")
         return 0
@@ -259,6 +259,7 @@ def warmup(options):
         _, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), [0, 1])
         net.backward(dlogits)
         net.forward(x)
+        ln.compile(net)(x)
     folder = cache_folder()
     print(f"ready after {time.perf_counter() - begin:.1f} s; " + (f"kept in {folder}" if folder else
           "no folder could be written, so every process compiles anew: set LIGHTNET_CACHE to one that can"))

@@ -144,7 +144,7 @@ class Activated(Layer):
 
 
 def fuse_activations(net):
-    """Put each ReLU, and ELU of alpha 1, into the convolution, dense layer or max pool before it, where nobody else reads that."""
+    """Put each ReLU, and ELU of alpha 1, into the convolution, dense layer or max pool before it, if nobody else reads that."""
     read = readers(net)
     result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}
     for name, layer, inputs in net.nodes.values():

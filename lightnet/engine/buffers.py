@@ -59,8 +59,8 @@ class Place(NamedTuple):
 
     @property
     def size(self):
-        """(H, W, C)."""
-        return self.shape if len(self.shape) == 3 else (1, 1, int(np.prod(self.shape)))
+        """(H, W, C); what is no image is a line of pixels, or a single one."""
+        return self.shape if len(self.shape) == 3 else (1, int(np.prod(self.shape[:-1])), *(self.shape[-1:] or (1,)))
 
     def at(self, i, j=0):
         """Where pixel (i, j) begins; the rows of a private buffer are counted from the band's first one."""
@@ -74,13 +74,13 @@ class Layout:
     Attributes
     ----------
     places : dict of str to Place
-    sources : dict of str to list of str
-        The nodes that fill a value: itself, or for a Concat that is filled in place its inputs.
+    filled : set of (str, str)
+        Concats, and inputs of theirs that are computed in the Concat's own buffer.
     """
 
     def __init__(self, net, shape, wanted):
         """``wanted``: for each value the padding that its readers want."""
-        self.net, self.places, self.sources = net, {}, {}
+        self.net, self.places, self.filled = net, {}, set()
         self.shapes = {name: found[1:] for name, found in net.shapes((1, *shape)).items()}
         in_place = all(wanted[IMAGE] == ((0, 0), (0, 0)) and reads_in_place(node) for node in net.nodes.values()
                        if IMAGE in node.inputs)
@@ -92,11 +92,6 @@ class Layout:
                 self.new(node.name, self.shapes[node.name], wanted[node.name])
             if type(node.layer) is Concat:
                 self.fill(node, wanted)
-        for node in net.nodes.values():
-            filled = [name for name in node.inputs if self.is_filled(node, name)] if type(node.layer) is Concat else []
-            self.sources[node.name] = ([source for name in filled for source in self.sources[name]]
-                                       + [node.name] * (len(filled) < len(node.inputs)))
-        self.sources[IMAGE] = [IMAGE]
 
     def new(self, name, shape, around):
         """A buffer of its own for a value."""
@@ -112,12 +107,13 @@ class Layout:
             if (name in self.net.nodes and name not in self.places and concat.inputs.count(name) == 1 and len(shape) == 3
                     and shape[2] % LANES == 0):
                 self.places[name] = Place(buffer, channel, shape)
+                self.filled.add((concat.name, name))
                 buffer.around = most(buffer.around, wanted[name])
             channel += shape[-1]
 
     def is_filled(self, concat, name):
         """Whether an input is computed in the Concat's own buffer."""
-        return name != IMAGE and self.places[name].buffer is self.places[concat.name].buffer
+        return (concat.name, name) in self.filled
 
     def reading(self, name):
         """Where a node finds a value."""

@@ -16,7 +16,7 @@ from ..kernels import elementwise, pooling, winograd
 from ..kernels.atomic import claim, wait_for
 from ..kernels.compiling import compiled
 from ..kernels.images import Images
-from ..kernels.product import ALL, Tables, one_pass
+from ..kernels.product import ALL, Operand, Part, Tables, one_pass
 from ..kernels.tile import ELU, RELU
 from ..kernels.vector import LANES
 
@@ -66,43 +66,45 @@ def run(program, first, last, image, memory, private, counters):
             if u >= count:
                 break
             for t in range(program.units[begin + u], program.units[begin + u + 1]):
-                do(program, program.tasks[t], image, memory, private)
+                task = program.tasks[t]
+                step = program.steps[task.step]
+                source = image if step.reads_image else memory
+                start = task.source + step.source_private * private
+                target = task.target + step.target_private * private
+                if step.kind == PRODUCT:
+                    product(program, step, task, source, start, memory, target)
+                elif step.kind == WINOGRAD:
+                    convolution(program, step, task, source, start, memory, target, private)
+                else:
+                    other(step, task, source, start, memory, target, private)
             claim(counters, done)
         wait_for(counters, done, count)
 
 
 @compiled
-def do(program, task, image, memory, private):
-    """One task."""
-    step = program.steps[task.step]
-    source = image if step.reads_image else memory
-    start = task.source + step.source_private * private
-    target = task.target + step.target_private * private
-    if step.kind == PRODUCT:
-        product(program, step, task, source, start, memory, target)
-    elif step.kind == WINOGRAD:
-        convolution(program, step, task, source, start, memory, target, private)
+def other(step, task, source, start, memory, target, private):
+    """A task without weights."""
+    x = Images(source[start:], 0, step.row, step.pitch, 1, task.height, step.W, step.C)
+    y = Images(memory[target:], 0, step.out_row, step.out_pitch, 1, task.lines, step.OW, step.F)
+    if step.kind == POOL:
+        pooling.maxima(x, y, step.KH, step.KW, step.SH, step.SW, task.top, step.left, step.finish)
+    elif step.kind == ADD:
+        second = task.second + step.second_private * private
+        z = Images(memory[second:], 0, step.second_row, step.second_pitch, 1, task.lines, step.W, step.C)
+        elementwise.add(x, z, y)
+    elif step.kind == SUMS:
+        sums = elementwise.column_sums(x)
+        for c in range(step.C):
+            memory[target + c] = sums[c]
+    elif step.kind == MEAN:
+        mean(x, memory, target, step.pixels)
     else:
-        x = Images(source[start:], 0, step.row, step.pitch, 1, task.height, step.W, step.C)
-        y = Images(memory[target:], 0, step.out_row, step.out_pitch, 1, task.lines, step.OW, step.F)
-        if step.kind == POOL:
-            pooling.maxima(x, y, step.KH, step.KW, step.SH, step.SW, task.top, step.left, step.finish)
-        elif step.kind == ADD:
-            second = task.second + step.second_private * private
-            elementwise.add(x, Images(memory[second:], 0, step.second_row, step.second_pitch, 1, task.lines, step.W, step.C), y)
-        elif step.kind == SUMS:
-            sums = elementwise.column_sums(x)
-            for c in range(step.C):
-                memory[target + c] = sums[c]
-        elif step.kind == MEAN:
-            mean(x, memory, target, step.pixels)
-        else:
-            if step.reads_image or start != target:
-                elementwise.copy(x, y)
-            if step.finish == ELU:
-                elementwise.elu(y, step.alpha)
-            elif step.finish == RELU:
-                elementwise.relu(y)
+        if step.reads_image or start != target:
+            elementwise.copy(x, y)
+        if step.finish == ELU:
+            elementwise.elu(y, step.alpha)
+        elif step.finish == RELU:
+            elementwise.relu(y)
 
 
 @compiled
@@ -114,7 +116,8 @@ def product(program, step, task, a, a0, out, out0):
                     part(program, step.rows_out, 0, task.lines * step.per_line), part(program, step.panels_out, p0, p1),
                     step.segments, 0, step.ahead)
     bias = program.weights[step.bias + p0 * LANES:step.bias + (p1 + 1) * LANES]
-    one_pass(tables, 0, step.segments, 1, a, a0, 0, program.weights, step.weight, 0, out, out0, 0, bias, ALL, step.finish)
+    one_pass(tables, Part(0, step.segments, 1, ALL, step.finish), Operand(a, a0, 0), Operand(program.weights, step.weight, 0),
+             Operand(out, out0, 0), bias)
 
 
 @compiled

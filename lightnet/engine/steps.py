@@ -20,7 +20,7 @@ class Step:
 
     Attributes
     ----------
-    name, inputs : the node's
+    name, layer, activation : the node's
     sources : list of Place
     target : Place
     granule : int
@@ -33,18 +33,18 @@ class Step:
         Of its record in the program, but for what depends on where things lie in memory.
     """
 
-    kind = None
+    kind = kind_name = None
     granule, panels, weight_count = 1, 1, 0
     taps = ()                                           # (p, q) of a kernel whose windows do not overlap
     by_pixel = False                                    # whether each pixel is computed from the same one of the source alone
 
-    def __init__(self, name, inputs, layer, activation, sources, target):
-        self.name, self.inputs, self.layer, self.activation = name, inputs, layer, activation
-        self.sources, self.target = sources, target
+    def __init__(self, name, layer, activation, sources, target, **fields):
+        self.name, self.layer, self.activation, self.sources, self.target = name, layer, activation, sources, target
         source = sources[0]
         self.fields = {"kind": self.kind, "finish": finish_of(activation), "reads_image": source.buffer.is_image,
                        "W": source.size[1], "row": source.buffer.row, "pitch": source.buffer.pitch, "C": source.size[2],
-                       "OW": target.size[1], "out_row": target.buffer.row, "out_pitch": target.buffer.pitch, "F": target.size[2]}
+                       "OW": target.size[1], "out_row": target.buffer.row, "out_pitch": target.buffer.pitch, "F": target.size[2],
+                       **fields}
         self.arrays = {}                                # tables and weights that go with it, by field
         self.prepare(source, target)
 
@@ -64,13 +64,39 @@ class Step:
         """How many there are."""
         return self.target.size[0]
 
-    def overlap(self):
-        """How many lines of the source two neighbouring ranges both read."""
-        return max(0, self.lines_read(0, self.granule)[1] - self.lines_read(self.granule, 2 * self.granule)[0])
+    @property
+    def reads_line_by_line(self):
+        """Whether a line of the output needs the same line of the source, and no other."""
+        return self.lines_read(0, 1) == (0, 1) and self.lines_read(1, 2) == (1, 2)
+
+    @property
+    def described(self):
+        """What it does, in words."""
+        names = [self.kind_name or type(self.layer).__name__] + [type(self.activation).__name__] * (self.activation is not None)
+        return " + ".join(names)
 
     def task(self, first, last):
         """What is special in the record of a task: lines of the product, or of source and target."""
         return {"lines": last - first}
+
+    def check(self, task):
+        """An IndexError where a task reads or writes outside of its buffers: it would corrupt memory in silence."""
+        (read, last_read), (written, last_written) = self.extent(task)
+        for buffer, first, last in ((self.sources[0].buffer, task["source"] + read, task["source"] + last_read),
+                                    (self.target.buffer, task["target"] + written, task["target"] + last_written)):
+            if first < buffer.offset or last >= buffer.offset + buffer.size:
+                raise IndexError(f"{self.name}: addresses {first} to {last}, but the buffer {buffer.name!r} goes from "
+                                 f"{buffer.offset} to {buffer.offset + buffer.size}")
+
+    def extent(self, task):
+        """The lowest and the highest place that a task reads, and writes, from its source and target on."""
+        field = self.fields
+        return ((0, (task["height"] - 1) * field["row"] + (field["W"] - 1) * field["pitch"] + field["C"] - 1),
+                (0, (task["lines"] - 1) * field["out_row"] + (field["OW"] - 1) * field["out_pitch"] + field["F"] - 1))
+
+    def macs(self, task):
+        """Multiply-accumulates of a task's matrix products: what is executed, be it less or more than the layer's definition."""
+        return 0
 
     @staticmethod
     def padding(layer, out):
@@ -93,7 +119,7 @@ class Convolution(Step):
         return layer.padding if type(layer) is Conv2D else ((0, 0), (0, 0))
 
     def prepare(self, source, target):
-        weight, (H, W, C), (OH, OW, F) = self.layer.params["weight"], source.size, target.size
+        weight, (_, _, C), (OH, OW, F) = self.layer.params["weight"], source.size, target.size
         self.geometry = ((1, 1), (1, 1), ((0, 0), (0, 0))) if type(self.layer) is Dense else (
             self.layer.kernel, self.layer.stride, self.layer.padding)
         kernel, stride, _ = self.geometry
@@ -101,7 +127,7 @@ class Convolution(Step):
                                    target.buffer.pitch, F, target.buffer.row)
         self.take(table, panels(weight.reshape(-1, F)), bias_panels(self.layer.params["bias"]), OW)
         self.panels, self.weight_count = panel_count(F), weight.size
-        self.by_pixel = kernel == (1, 1) and stride == (1, 1)
+        self.by_pixel = self.geometry == ((1, 1), (1, 1), ((0, 0), (0, 0)))
 
     def interleave(self, KH, KW):
         """Compute one of the KH x KW images that a transposed convolution's taps make, which lie between each other."""
@@ -118,6 +144,12 @@ class Convolution(Step):
                        "weight": weight, "bias": bias}
         self.fields.update(segments=len(table.segments_a), length=table.length, per_line=per_line)
 
+    def extent(self, task):
+        count, panels = task["lines"] * self.fields["per_line"], slice(task["panel"], task["panel"] + task["panels"])
+        rows, segments = self.arrays["rows"][:count], self.arrays["segments_a"]
+        out = self.arrays["rows_out"][:count].max() + self.arrays["panels_out"][panels].max() + LANES - 1
+        return (0, rows.max() + segments.max() + self.fields["length"] - 1), (0, out)
+
     def lines_read(self, first, last):
         (KH, _), (SH, _), ((top, _), _) = self.geometry
         return first * SH - top, (last - 1) * SH + KH - top
@@ -125,11 +157,15 @@ class Convolution(Step):
     def start(self, first):
         return first * self.geometry[1][0] - self.geometry[2][0][0], -self.geometry[2][1][0]
 
+    def macs(self, task):
+        per_line, segments, length = (self.fields[name] for name in ("per_line", "segments", "length"))
+        return task["lines"] * per_line * task["panels"] * LANES * segments * length
+
 
 class Winograd(Step):
     """A 3x3 convolution with stride 1 and enough channels by Winograd's method."""
 
-    kind = program.WINOGRAD
+    kind, kind_name = program.WINOGRAD, "Winograd's Conv2D"
     granule = winograd.OUT
 
     @staticmethod
@@ -149,11 +185,17 @@ class Winograd(Step):
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
 
-    def needs(self, lines):
-        """Patches in a block, and numbers of scratch, for so many lines."""
+    def use_scratch(self, begin, lines):
+        """Take scratch for so many lines, from there on in each thread's memory; returns how many numbers."""
         patches = -(-lines // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
         block = -(-patches // -(-patches // PATCHES))
-        return block, winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
+        self.fields.update(block=block, scratch=begin)
+        return winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
+
+    def extent(self, task):
+        lines, columns = (-(-count // winograd.OUT) * winograd.OUT + 2 for count in (task["lines"], self.fields["OW"]))
+        last = (lines - 1) * self.fields["row"] + (columns - 1) * self.fields["pitch"] + self.fields["C"] - 1
+        return (0, last), super().extent(task)[1]
 
     def lines_read(self, first, last):
         top = self.layer.padding[0][0]
@@ -161,6 +203,10 @@ class Winograd(Step):
 
     def start(self, first):
         return first - self.layer.padding[0][0], -self.layer.padding[1][0]
+
+    def macs(self, task):
+        patches = -(-task["lines"] // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
+        return patches * winograd.ENTRIES * self.fields["C"] * task["panels"] * LANES
 
 
 PATCHES = 64                                            # of Winograd's method in one go, at most
@@ -182,6 +228,13 @@ class Spread(Convolution):
         self.take(table, panels(columns), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
         self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), columns.size
         self.taps = [(p, q) for p in range(KH) for q in range(KW)]
+
+    def interleave(self, KH, KW):
+        """Where nobody else reads the large image, each tap's small one stands by itself."""
+        buffer, (H, W, _) = self.target.buffer, self.sources[0].size
+        if buffer.lines:
+            self.arrays["rows_out"] = tables.grid(H, W, buffer.row, buffer.pitch)
+            self.arrays["panels_out"] = np.tile(np.arange(self.panels // (KH * KW)) * LANES, KH * KW)
 
     def lines_read(self, first, last):
         return first // self.granule, last // self.granule
@@ -233,7 +286,7 @@ class Activation(Step):
 class Copy(Step):
     """What a Concat reads and could not be computed in its place; an image that needs zeros around; Flatten."""
 
-    kind = program.COPY
+    kind, kind_name = program.COPY, "copy"
 
     @staticmethod
     def serves(layer, activation):
@@ -260,14 +313,16 @@ class Addition(Step):
         return type(layer) is Add
 
     def prepare(self, source, target):
-        second = self.sources[1].buffer
+        second = self.sources[-1].buffer
         self.fields.update(second_row=second.row, second_pitch=second.pitch)
+        if len(self.sources) == 1:                      # a sum of one value
+            self.fields["kind"] = program.COPY
 
 
 class Sums(Step):
     """A global average's sums, of each band apart."""
 
-    kind = program.SUMS
+    kind, kind_name = program.SUMS, "sums for the average"
     by_pixel = True
 
     def interleave(self, KH, KW):
@@ -291,7 +346,7 @@ class Sums(Step):
 class Mean(Step):
     """A global average: the sums of all bands, divided."""
 
-    kind = program.MEAN
+    kind, kind_name = program.MEAN, "average"
 
     def task(self, first, last):
         return {"lines": 1, "height": self.sources[0].buffer.H}
@@ -299,6 +354,8 @@ class Mean(Step):
 
 class Foreign(Step):
     """A layer that the engine does not know: its own ``forward`` runs, with Python's speed."""
+
+    kind = -1                                           # the compiled loop never sees it
 
     @staticmethod
     def serves(layer, activation):

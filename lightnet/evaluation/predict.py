@@ -1,15 +1,21 @@
-"""Classify image files: read and prepare them a batch at a time, and go on past those that cannot be read."""
+"""Classify image files: some threads read and prepare them ahead, while the compiled network works on those that are there."""
 
+import itertools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from ..backend import num_threads
 from ..data.images import read_image
 from ..data.prepare import prepare
+from ..engine import compile
 from ..errors import CheckpointError, LightnetError
 from ..losses import softmax
 
 BATCH = 16
+AHEAD = 2 * BATCH                               # files that are read before they are needed
 
 
 class Prediction(NamedTuple):
@@ -28,34 +34,50 @@ class Prediction(NamedTuple):
 def predict_files(net, files):
     """Classify image files, in their order.
 
-    Memory stays bounded however many there are: `BATCH` images are held at a time.
+    Memory stays bounded however many there are: `BATCH` + `AHEAD` images are held at a time.
 
     Parameters
     ----------
     net : Graph
         Its ``meta`` says how images are prepared.
-    files : sequence of str or Path
+    files : iterable of str or Path
 
     Yields
     ------
     Prediction
         One for each file; with ``error`` where it is no readable image.
     """
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
-        read = [attempt(file, net.meta) for file in batch]
-        images = [x for x, _ in read if x is not None]
-        scores = softmax(net.forward(np.concatenate(images)))[:, 1] if images else np.empty(0)
+    predict = compile(net)
+    read = read_ahead(files, net.meta)
+    while batch := list(itertools.islice(read, BATCH)):
+        images = [x for _, x, _ in batch if x is not None]
+        scores = softmax(predict(np.concatenate(images)))[:, 1] if images else np.empty(0)
         if not np.isfinite(scores).all():
             raise CheckpointError("the network's output is no number: it holds NaN or infinite parameters; train it anew")
         scores = iter(scores)
-        for file, (x, error) in zip(batch, read):
+        for file, x, error in batch:
             yield Prediction(str(file), None if x is None else float(next(scores)), error)
+
+
+def read_ahead(files, meta):
+    """(file, prepared image, None) or (file, None, error) of each file, in order; `AHEAD` of them are being read meanwhile."""
+    files, reading = iter(files), deque()
+    with ThreadPoolExecutor(num_threads(), thread_name_prefix="lightnet-reader") as readers:    # Pillow releases Python's lock
+        for file in itertools.islice(files, AHEAD):
+            reading.append((file, readers.submit(attempt, file, meta)))
+        while reading:
+            file, found = reading.popleft()
+            result = found.result()
+            for following in itertools.islice(files, 1):
+                reading.append((following, readers.submit(attempt, following, meta)))
+            yield file, *result
 
 
 def attempt(file, meta):
     """(prepared image, None), or (None, the error)."""
     try:
-        return prepare(read_image(file), meta), None
+        x = prepare(read_image(file), meta)
     except LightnetError as error:
         return None, error
+    same = all(np.array_equal(x[..., 0], x[..., c]) for c in range(1, x.shape[3]))
+    return (np.ascontiguousarray(x[..., :1]) if same else x), None          # one channel is enough for a compiled network

@@ -51,11 +51,11 @@ def cache_folder():
 
 @functools.cache
 def announce(kernel="*"):
-    """Say that the first use will take a while, where no such kernel is kept from an earlier one: it must not look like a hang."""
+    """Say that the first use takes a while, where no such kernel is kept from an earlier one: it must not look like a hang."""
     folder = cache_folder()
     if folder is None or not any(folder.rglob(f"{kernel}.nbi")):
         kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
-        print(f"lightnet: compiling its kernels for this processor, as they are needed: half a minute in all, {kept}. "
+        print(f"lightnet: compiling its kernels for this processor, as they are needed: up to half a minute, {kept}. "
               "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 

@@ -258,16 +258,16 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
                     continue
                 c = 0
                 while c + WIDE <= C:
-                    wide_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
-                                onto.memory, o0 + c, dx.memory, x0 + c)
+                    wide_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
+                                first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
                     c += WIDE
                 while c + NARROW <= C:
-                    narrow_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
-                                  onto.memory, o0 + c, dx.memory, x0 + c)
+                    narrow_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
+                                  first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
                     c += NARROW
                 while c < C:
-                    single_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns, first, SH * KW, SW,
-                                  onto.memory, o0 + c, dx.memory, x0 + c)
+                    single_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
+                                  first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
                     c += 1
 
 

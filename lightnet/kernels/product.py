@@ -45,6 +45,27 @@ class Tables(NamedTuple):
         return (len(self.panels_b) * LANES + BLOCK * ROWS) * self.block * self.length if self.packed else 1
 
 
+class Operand(NamedTuple):
+    """An array, where a product begins in it, and how much further on the next one does."""
+
+    memory: np.ndarray
+    start: int
+    step: int
+
+
+class Part(NamedTuple):
+    """What to compute in one pass: segments first to last of the sum, of so many products with the same tables.
+
+    ``biased``: ALL, NONE, or the number of the product that gets a bias; the others get its last 16 numbers, which are zeros.
+    """
+
+    first: int
+    last: int
+    products: int
+    biased: int
+    finish: int
+
+
 @compiled
 def multiply(tables, images, a, b, out, bias, finish, scratch):
     """The equation above for ``images`` images; scratch has ``tables.scratch`` numbers.
@@ -62,32 +83,33 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, s, stop, 1, a.memory, a0, 0, b.memory, b0, 0, out.memory, out0, 0, bias, ALL if s == 0 else NONE, do)
+                one_pass(tables, Part(s, stop, 1, ALL if s == 0 else NONE, do), Operand(a.memory, a0, 0), Operand(b.memory, b0, 0),
+                         Operand(out.memory, out0, 0), bias)
 
 
 @compiled
-def one_pass(tables, start, stop, products, a, a0, a_step, b, b0, b_step, out, out0, out_step, bias, biased, finish):
-    """Segments start to stop of the sum: all rows and columns, of so many products with the same tables.
-
-    ``biased``: ALL, NONE, or the number of the product that gets a bias; the others get its last 16 numbers, which are zeros.
-    """
+def one_pass(tables, part, a, b, out, bias):
+    """A part of the sum: all rows and columns. a, b, out: `Operand`."""
+    a0, b0, out0 = a.start, b.start, out.start
     rows, panels = len(tables.rows), len(tables.panels_b)
     tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
-    for product in range(products):                     # in here: a call of this function costs as much as a small product
+    for product in range(part.products):                # in here: a call of this function costs as much as a small product
         for first in range(0, tiles, BLOCK):
             last = min(first + BLOCK, tiles)
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
-                has_bias = biased == ALL or biased == product
+                has_bias = part.biased == ALL or part.biased == product
                 for t in range(first, last):
                     r = t * rows // tiles
                     if HAS_IR and tables.ahead:
-                        fetch(tables, p, r, (t + 1) * rows // tiles, a, a0)
-                    tile((t + 1) * rows // tiles - r, width, a, a0, tables.rows, r, tables.segments_a, tables.step_a,
-                         b, b0 + tables.panels_b[p], b0 + tables.panels_b[q], tables.segments_b, tables.step_b,
-                         start, stop, tables.length, out, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
-                         bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES, finish)
-        a0, b0, out0 = a0 + a_step, b0 + b_step, out0 + out_step
+                        fetch(tables, p, r, (t + 1) * rows // tiles, a.memory, a0)
+                    tile((t + 1) * rows // tiles - r, width, a.memory, a0, tables.rows, r, tables.segments_a, tables.step_a,
+                         b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], tables.segments_b, tables.step_b,
+                         part.first, part.last, tables.length,
+                         out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
+                         bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES,
+                         part.finish)
+        a0, b0, out0 = a0 + a.step, b0 + b.step, out0 + out.step
 
 
 @compiled

@@ -49,7 +49,7 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
         (height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
          out, out0, out1, rows_out, bias, bias0, bias1, finish) = arguments
         kinds = dict(zip(arguments, signature.args))
-        builder.function.attributes.add("noinline")     # one copy of this much code is enough, and fits the cache of decoded code
+        builder.function.attributes.add("noinline")     # one copy of this much code is enough
 
         def place(array, *offsets):
             return vector.pointer(context, builder, kinds[array], array, offsets)
@@ -97,7 +97,8 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
                     each(lambda total, where: total)
 
         def of_width(panels, outs, biases):
-            vector.switch(builder, height, {m: lambda m=m: stored(sums_of(m, panels), outs, biases) for m in range(1, ROWS + 1)})
+            vector.switch(builder, height, {m: lambda m=m: stored(sums_of(m, panels), outs, biases)
+                                            for m in range(1, ROWS + 1)})
 
         def activate(emit):
             """Each stored vector becomes its activation. A short loop for all heights: what was just stored is still at hand."""
@@ -122,7 +123,7 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
 @compiled
 def plain_tile(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
                out, out0, out1, rows_out, bias, bias0, bias1, finish):
-    """The same in plain loops: for processors without vector multiply-add, and to read. One panel: the second is not looked at."""
+    """The same in plain loops: for processors without vector multiply-add, and to read. It takes one panel."""
     sums = np.empty(LANES, np.float32)
     for m in range(r, r + height):
         sums[:] = bias[bias0:bias0 + LANES]

@@ -24,7 +24,7 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .images import Flat
-from .product import Tables, check, one_pass
+from .product import Operand, Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
 from .tile import ADD, ELU, PANELS, RELU, ROWS, STORE
 from .vector import LANES
@@ -132,7 +132,8 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     """
     if CHECK:
         check(tables, ENTRIES, Flat(a, a_step), Flat(b, b_step), Flat(out, out_step), bias, bias)
-    one_pass(tables, 0, len(tables.segments_a), ENTRIES, a, 0, a_step, b, 0, b_step, out, 0, out_step, bias, IN + 1, finish)
+    part = Part(0, len(tables.segments_a), ENTRIES, IN + 1, finish)
+    one_pass(tables, part, Operand(a, 0, a_step), Operand(b, 0, b_step), Operand(out, 0, out_step), bias)
 
 
 @compiled
@@ -188,13 +189,14 @@ def forward(x, U, bias, y, finish, block, V, M):
             columns = min(PANELS * LANES, F - f0)
             for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
                 first, last = k * T // tiles, (k + 1) * T // tiles
-                products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C), U[f0 * ENTRIES * C:], C * LANES,
-                         M, entry, bias[f0:], STORE)
+                products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
+                         U[f0 * ENTRIES * C:], C * LANES, M, entry, bias[f0:], STORE)
                 for t in range(first, last):
                     n, i, j = patch(t0 + t, down, across)
                     start, rows, across_here = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
                     for f in range(0, columns, WIDTH):
-                        whole, m = rows == OUT and across_here == OUT, f // LANES * (ENTRIES * entry) + (t - first) * LANES + f % LANES
+                        whole = rows == OUT and across_here == OUT
+                        m = f // LANES * (ENTRIES * entry) + (t - first) * LANES + f % LANES
                         to, to0, row, column = ((y.memory, start + f0 + f, y.row, y.pitch) if whole
                                                 else (edge, 0, OUT * WIDTH, WIDTH))
                         if finish == ELU:
@@ -246,7 +248,8 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
                 n, i, j = patch(t0 + t, down, across)
                 start = corner(dx, n, i, j, OUT) + c0
                 for c in range(0, LANES, WIDTH):
-                    inputs_backward(M, t * LANES + c, IN * apart(T, LANES), apart(T, LANES), dx.memory, start + c, dx.row, dx.pitch)
+                    inputs_backward(M, t * LANES + c, IN * apart(T, LANES), apart(T, LANES),
+                                    dx.memory, start + c, dx.row, dx.pitch)
 
 
 @compiled

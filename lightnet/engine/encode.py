@@ -1,0 +1,117 @@
+"""A plan's arrays: a record for each step and each task, all tables and all weights end to end (see ``program.py``)."""
+
+import numpy as np
+
+from ..kernels import memory
+from ..kernels.compiling import CHECK
+from ..kernels.tile import PANELS
+from ..kernels.vector import LANES
+from .program import STEP, TASK, Program
+from .steps import Foreign, Sums
+
+
+def encode(plan):
+    """The plan's Program, and its sections."""
+    integers, weights, steps = Pile(np.int64, 1), Pile(np.float32, LANES), np.zeros(len(plan.steps), STEP)
+    for number, (record, step) in enumerate(zip(steps, plan.steps)):
+        step.number = number
+        fill(record, step.fields)
+        fill(record, {field: (weights if field in ("weight", "bias") else integers).add(array)
+                      for field, array in step.arrays.items()})
+        fill(record, {"source_private": step.sources[0].buffer.lines > 0, "second_private": step.sources[-1].buffer.lines > 0,
+                      "target_private": step.target.buffer.lines > 0})
+    tasks, units, phases, sections = [], [0], [0], []
+    for group, bands in zip(plan.groups, plan.bands):
+        if isinstance(group.steps[0], Foreign):
+            sections.append(group.steps[0])
+            continue
+        for unit in column_units(group, plan.threads) if group.by_columns else band_units(group, bands):
+            tasks += unit
+            units.append(len(tasks))
+        phases.append(len(units) - 1)
+        begin = sections.pop()[0] if sections and isinstance(sections[-1], tuple) else len(phases) - 2
+        sections.append((begin, len(phases) - 1))
+    records = np.zeros(len(tasks), TASK)
+    for record, task in zip(records, tasks):
+        fill(record, task)
+        if CHECK:
+            plan.steps[record["step"]].check(record)
+    return Program(steps, records, np.array(units), np.array(phases), integers.whole(), weights.whole()), sections
+
+
+def fill(record, values):
+    """Write some fields."""
+    for field, value in values.items():
+        record[field] = value
+
+
+def column_units(group, threads):
+    """Of a group that is cut by columns a list of tasks for each thread: all lines of some panels, as many as the tile takes."""
+    panels = group.steps[0].panels
+    pairs = -(-panels // PANELS)
+    edges = [min(panels, pairs * i // threads * PANELS) for i in range(threads + 1)]
+    return [[task(step, (0, step.lines), {}, p0, p1 - p0) for step in group.steps] for p0, p1 in zip(edges, edges[1:]) if p1 > p0]
+
+
+def band_units(group, bands):
+    """Of another group a list of tasks for each band, or each tap and band."""
+    found = []
+    for u, (tap, band) in enumerate(group.units(bands)):
+        tasks = tap_tasks(group, tap, band) if tap else band_tasks(group, band)
+        if isinstance(group.steps[-1], Sums):
+            tasks[-1]["target"] = group.steps[-1].target.at(u)
+        found.append(tasks)
+    return found
+
+
+def band_tasks(group, band):
+    """Each step's lines for a band."""
+    ranges, begin = group.ranges(band), {}              # of each private buffer the line of the image that is its first
+    for step in group.steps:
+        begin[step.target.buffer] = min(begin.get(step.target.buffer, ranges[step][0]), ranges[step][0])
+    return [task(step, ranges[step], begin, 0, step.panels) for step in group.steps]
+
+
+def task(step, lines, begin, panel, panels):
+    """Some lines and panels of a step."""
+    def at(place, line, column=0):
+        return place.at(line - begin[place.buffer] if place.buffer.lines else line, column)
+    first, last = lines
+    return {"step": step.number, "panel": panel, "panels": panels, "height": last - first, **step.task(first, last),
+            "source": at(step.sources[0], *step.start(first)), "second": at(step.sources[-1], first),
+            "target": at(step.target, first)}
+
+
+def tap_tasks(group, tap, band):
+    """The small image that one tap of a transposed convolution makes, some lines of it, and what is computed from these."""
+    (p, q), (first, last), spread, others = tap, band, group.steps[0], group.steps[1:]
+    KH = spread.layer.kernel[0]
+    panels = spread.panels // len(group.taps)
+
+    def at(place):
+        return place.at(0) if place.buffer.lines else place.at(first * KH + p, q)
+    return [task(spread, (first * KH, last * KH), {spread.target.buffer: first * KH}, group.taps.index(tap) * panels, panels)] + [
+        {"step": step.number, "panels": step.panels, "height": last - first, **step.task(first, last),
+         "source": at(step.sources[0]), "target": at(step.target)} for step in others]
+
+
+class Pile:
+    """Arrays end to end, each beginning at a multiple of ``align``."""
+
+    def __init__(self, dtype, align):
+        self.dtype, self.align, self.arrays, self.size = np.dtype(dtype), align, [], 0
+
+    def add(self, array):
+        """Put one more on; returns where it begins."""
+        begin = self.size
+        self.arrays.append((begin, np.ravel(array)))
+        self.size += -(-array.size // self.align) * self.align
+        return begin
+
+    def whole(self):
+        """All of them, in memory that begins at a cache line."""
+        result = memory.empty((max(self.size, memory.SMALL // self.dtype.itemsize),), self.dtype)
+        result[:] = 0
+        for begin, array in self.arrays:
+            result[begin:begin + array.size] = array
+        return result
