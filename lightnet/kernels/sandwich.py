@@ -15,7 +15,7 @@ from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu
 from .tile import ADD, ELU, RELU, STORE
 from .vector import integer
 
-WIDTH = 16 if vector.registers() == 32 else 8           # channels in one go: 36 pixels of them, in registers or close by
+WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: 36 pixels of them, in registers or close by
 
 
 def sandwich(matrix, finish=STORE, slope=False):

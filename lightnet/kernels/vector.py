@@ -28,9 +28,9 @@ def vector(lanes):
 ARM, X86 = (platform.machine().lower() in names for names in (("aarch64", "arm64"), ("x86_64", "amd64")))
 
 
-def registers():
-    """How many vector registers the processor has: 32 with AVX-512 and on ARM, else 16."""
-    return 32 if ARM or binding.get_host_cpu_features().get("avx512f") else 16
+def has_avx512():
+    """Whether there are 32 registers of 16 floats. AVX2 has 16 of 8; ARM's 32 of 4 hold as much as these."""
+    return bool(binding.get_host_cpu_features().get("avx512f"))
 
 
 def has_multiply_add():
@@ -56,6 +56,15 @@ def pointer(context, builder, array_type, array, offsets):
     """Where the element at the sum of the offsets lies, in a one-dimensional array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [functools.reduce(builder.add, offsets)])
+
+
+def kept(builder, place):
+    """The same address, of which LLVM does not know how it came about: it stays in a register.
+
+    Else LLVM, short of registers, would add it up again from its parts each time that it is used: in the tile's inner loop that
+    is two instructions more for each row.
+    """
+    return builder.asm(ir.FunctionType(place.type, [place.type]), "", "=r,0", [place], False)
 
 
 def load(builder, place, lanes):
