@@ -9,24 +9,18 @@ need PyTorch (``pip install -e '.[bench]'``). Linux and macOS; all of it takes a
 Each thread count, and each measurement of memory, has a process of its own: nothing that another one left lingers.
 """
 
-import argparse
 import functools
-import importlib.metadata
 import importlib.util
-import json
-import os
-import platform
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from datetime import datetime, timezone
-from pathlib import Path
 from unittest.mock import patch
 
+import common
 import numpy as np
+from common import NONE, blank_table, in_a_line, peak, worker
 
 import lightnet as ln
 from lightnet.backend import run_backward, run_forward
@@ -38,9 +32,6 @@ CONTENDERS = FAST, PLAIN, EAGER, LAST, COMPILED
 SGD = {"lr": 0.007, "momentum": 0.87, "l2": 1e-6}
 PAUSE = 0.1                                             # seconds before each step: threads of the one before stop spinning
 PLAIN_ROUNDS = 2                                        # the plain layers are slow
-NONE = float("nan")                                     # in a table: the column stays one of numbers; blank in the end
-# They would force an old kernel on NumPy's BLAS, or a number of threads.
-DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
 in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
 (kernels, or the compiler of torch.compile)."""
@@ -51,43 +42,27 @@ finished before the next one here; in the steps above several go through the ima
 
 
 def main():
-    options = read_options()
-    if options.worker:
-        print(json.dumps(WORKERS[options.worker](options)))
-        return
-    report = {"machine": machine(), "date": datetime.now(timezone.utc).isoformat(timespec="minutes"), "versions": versions(),
-              "settings": {key: getattr(options, key) for key in ("batch", "size", "threads", "rounds", "quick")}}
-    print_heading(report)
-    report["runs"] = {str(threads): run_of(options, threads) for threads in options.threads}
-    report["first_step"] = first_steps(options, options.threads[-1])
-    print_first(report["first_step"])
-    if options.json:
-        Path(options.json).write_text(json.dumps(report, indent=1))
-
-
-def read_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=227, help="side of the images, 16k + 1 to 16k + 4")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7, help="besides one that is not counted")
-    parser.add_argument("--json", metavar="FILE", help="write everything there")
-    parser.add_argument("--quick", action="store_true", help="a toy that only shows that it runs; its times mean nothing")
-    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)           # how it starts its own processes
-    parser.add_argument("--contender", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.quick and not options.worker:
-        options.batch, options.size, options.threads, options.rounds = 2, 49, [1], 1
-    return options
+    common.run(parser.parse_args(), "A training step of light_cnn: batches of {batch}, {size}x{size}, {rounds} rounds",
+               ["numpy", "numba", "torch"], {"batch": 2, "size": 49, "threads": [1], "rounds": 1}, WORKERS, measure)
+
+
+def measure(options):
+    runs = {str(threads): run_of(options, threads) for threads in options.threads}
+    first_step = first_steps(options, options.threads[-1])
+    print_first(first_step)
+    return {"runs": runs, "first_step": first_step}
 
 
 # The contenders
 
 def data(options):
     """Images (N, H, W, 3) and labels (N,): the same in every process."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((options.batch, options.size, options.size, 3)).astype(np.float32)
-    return x, rng.integers(0, 2, options.batch)
+    return common.images(options.batch, options.size), np.random.default_rng(1).integers(0, 2, options.batch)
 
 
 def make(name, options):
@@ -145,11 +120,6 @@ def contenders(options):
     return steps, left_out
 
 
-def in_a_line(error):
-    """PyTorch's compiler ends its errors with advice on debugging it."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
 # Measurements, each in a process of its own: what WORKERS names prints its result as JSON
 
 def timing(options):
@@ -202,26 +172,6 @@ def apart(losses, others):
     return max(abs(a - b) / abs(b) for a, b in zip(losses[:2], others[:2]))
 
 
-def peak(quick):
-    """What all threads together multiply and add at most, in GFLOP/s: the register tile on data in the first-level cache.
-
-    48 pixels, 96 channels to 16, on 27 kB. Taken again and again: a processor's clock, and what else it does, change.
-    """
-    from lightnet.kernels import packing, product, tables, threads, tile  # here: they need Numba
-    from lightnet.kernels.images import Flat
-    rng, repeats = np.random.default_rng(0), 200 if quick else 2000
-    x, weight = Flat(rng.random(48 * 96, np.float32)), Flat(packing.panels(rng.random((96, 16), np.float32)))
-    convolution, bias = tables.convolution(48, 96, 96, (1, 1), (1, 1), (1, 48), 16, 16), packing.no_bias(16)
-
-    def job(start, stop):
-        out, scratch = Flat(np.zeros(48 * 16, np.float32)), np.empty(1, np.float32)
-        product.multiply(convolution, (stop - start) * repeats, x, weight, out, bias, tile.STORE, scratch)
-    threads.over_images(job, threads.GROUPS)            # compiles, and wakes the threads
-    start = time.perf_counter()
-    threads.over_images(job, threads.GROUPS)            # so many equal jobs: each thread takes one until none is left
-    return threads.GROUPS * repeats * 2 * 48 * 96 * 16 / (time.perf_counter() - start) / 1e9
-
-
 def node_times(options, peaks):
     """Time and speed of each node of the fast version, a list of dicts; the last one is the step's rest.
 
@@ -265,11 +215,10 @@ def memory(options):
     """Megabytes by which the process's peak grows in 3 steps."""
     ln.set_num_threads(options.threads[0])
     step = make(options.contender, options)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = common.megabytes(resource.getrusage(resource.RUSAGE_SELF))
     for _ in range(3):
         step()
-    unit = 1 if sys.platform == "darwin" else 1024      # Linux counts in kB, macOS in bytes
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 1e6
+    return common.megabytes(resource.getrusage(resource.RUSAGE_SELF)) - before
 
 
 def first(options):
@@ -289,11 +238,11 @@ WORKERS = {"timing": timing, "memory": memory, "first": first}
 def run_of(options, threads):
     """All that is measured with so many threads."""
     print(f"\n{threads} thread{'s' * (threads > 1)}\n", flush=True)
-    run = worker("timing", options, threads)
+    run = worker("timing", options, threads=[threads])
     run["memory_mb"] = {}
     for name in run["contenders"]:
         try:
-            run["memory_mb"][name] = worker("memory", options, threads, "--contender", name)
+            run["memory_mb"][name] = worker("memory", options, threads=[threads], contender=name)
         except subprocess.CalledProcessError:           # the system may have ended it, for too much memory
             run["memory_mb"][name] = None
     print_run(run)
@@ -308,46 +257,12 @@ def first_steps(options, threads):
     with tempfile.TemporaryDirectory() as folder:
         for cache in ("empty", "filled"):
             start = time.perf_counter()
-            step = worker("first", options, threads, LIGHTNET_CACHE=folder)
+            step = worker("first", options, {"LIGHTNET_CACHE": folder}, threads=[threads])
             results[cache] = {"step_seconds": step, "process_seconds": time.perf_counter() - start}
     return results
 
 
-def worker(kind, options, threads, *more, **environment):
-    """The result of a fresh process."""
-    command = [sys.executable, __file__, "--worker", kind, "--batch", options.batch, "--size", options.size, "--threads", threads,
-               "--rounds", options.rounds, *more, *["--quick"] * options.quick]
-    clean = {key: value for key, value in os.environ.items() if key not in DISTURBING}
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, env={**clean, **environment}, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def machine():
-    """Processor, cores, and how busy they were before."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"cpu": model, "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
-
-
-def versions():
-    """Of what is compared; None: not installed."""
-    def version(name):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-    return {"python": platform.python_version(), "lightnet": ln.__version__,
-            **{name: version(name) for name in ("numpy", "numba", "torch")}}
-
-
 # Tables
-
-def print_heading(report):
-    settings = report["settings"]
-    print("A training step of light_cnn: batches of {batch}, {size}x{size}, {rounds} rounds".format(**settings))
-    print("{cpu}, {cores} cores, load before {load_before:.2f};".format(**report["machine"]), report["date"])
-    print(", ".join(f"{name} {version or 'not installed'}" for name, version in report["versions"].items()), flush=True)
-
 
 def print_run(run):
     best = next(iter(run["contenders"].values()))["ms_per_image"]
@@ -370,7 +285,7 @@ def nodes_table(nodes):
     sums = [sum(node[f"{way}_ms"] for node in nodes) for way in ("forward", "backward")]
     rows += [("sum", "", sums[0], NONE, NONE, sums[1], NONE, NONE), ("rest", "", rest["ms"], *[NONE] * 5)]
     heads = ["node", "operation", "forward", "GFLOP/s", "%", "backward", "GFLOP/s", "%"]
-    return "\n".join(line.rstrip() for line in table(rows, heads).replace("nan", "   ").splitlines())
+    return blank_table(rows, heads)
 
 
 def print_first(steps):

@@ -86,7 +86,7 @@ class Layout:
                        if IMAGE in node.inputs)
         H, W, C = shape
         self.places[IMAGE] = Place(Buffer(IMAGE, H, W, C, is_image=True), 0, shape)
-        self.copied = None if in_place else self.new("image copy", shape, wanted[IMAGE])
+        self.copied = None if in_place else self.new("image.copy", shape, wanted[IMAGE])
         for node in reversed(net.nodes.values()):       # outer Concats come before those that they read
             if node.name not in self.places:
                 self.new(node.name, self.shapes[node.name], wanted[node.name])

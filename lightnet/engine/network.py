@@ -73,7 +73,7 @@ def can_be_grey(layer):
 
 def make_runner(net, shape, threads):
     """The plan and its memory; without Numba the layers themselves."""
-    if not has_numba():
+    if not has_numba() or 0 in shape:                   # of an image without pixels there is nothing to cut
         return Layers(net)
     from .plan import Plan
     from .runner import Runner

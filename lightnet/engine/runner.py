@@ -41,9 +41,12 @@ class Runner:
                 self.one(x[n], y[n], memory, 1)
         if len(x):
             others = [pool(self.plan.threads).submit(work, self.memory(i)) for i in range(1, self.plan.threads)]
-            work(self.memory(0))
-            for other in others:
-                other.result()
+            try:
+                work(self.memory(0))
+            finally:
+                unclaimed = itertools.repeat(len(x))    # after an interrupt the others stop as well
+                for other in others:
+                    other.cancel() or other.result()    # one that has not begun has nothing left to do
 
     def memory(self, i):
         """The i-th memory, which one image at a time may use; zeros at first, as those around images stay."""
@@ -85,5 +88,5 @@ def view(memory, place):
 
 
 def usable(x):
-    """x as contiguous and writeable, though nobody writes to it: to compiled code a read-only array is another type."""
-    return x if x.flags.c_contiguous and x.flags.writeable else np.array(x, np.float32, order="C")
+    """x contiguous, aligned and writeable, though nobody writes to it: to compiled code a read-only array is another type."""
+    return x if x.flags.carray else np.array(x, np.float32, order="C")
