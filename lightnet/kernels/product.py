@@ -83,8 +83,8 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, Part(s, stop, 1, ALL if s == 0 else NONE, do), Operand(a.memory, a0, 0), Operand(b.memory, b0, 0),
-                         Operand(out.memory, out0, 0), bias)
+                one_pass(tables, Part(s, stop, 1, ALL if s == 0 else NONE, do),
+                         Operand(a.memory, a0, 0), Operand(b.memory, b0, 0), Operand(out.memory, out0, 0), bias)
 
 
 @compiled
@@ -92,23 +92,25 @@ def one_pass(tables, part, a, b, out, bias):
     """A part of the sum: all rows and columns. a, b, out: `Operand`."""
     a0, b0, out0 = a.start, b.start, out.start
     rows, panels = len(tables.rows), len(tables.panels_b)
-    tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
+    tiles = max((rows + ROWS - 1) // ROWS, 1)
+    low, higher = rows // tiles, rows % tiles           # so many tiles, the first ones, have a row more than the others
     for product in range(part.products):                # in here: a call of this function costs as much as a small product
         for first in range(0, tiles, BLOCK):
             last = min(first + BLOCK, tiles)
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
-                has_bias = part.biased == ALL or part.biased == product
+                has_bias, r = part.biased == ALL or part.biased == product, first * low + min(first, higher)
                 for t in range(first, last):
-                    r = t * rows // tiles
+                    height = low + (t < higher)
                     if HAS_IR and tables.ahead:
-                        fetch(tables, p, r, (t + 1) * rows // tiles, a.memory, a0)
-                    tile((t + 1) * rows // tiles - r, width, a.memory, a0, tables.rows, r, tables.segments_a, tables.step_a,
+                        fetch(tables, p, r, r + height, a.memory, a0)
+                    tile(height, width, a.memory, a0, tables.rows, r, tables.segments_a, tables.step_a,
                          b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], tables.segments_b, tables.step_b,
                          part.first, part.last, tables.length,
                          out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
                          bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES,
                          part.finish)
+                    r += height
         a0, b0, out0 = a0 + a.step, b0 + b.step, out0 + out.step
 
 

@@ -77,6 +77,17 @@ def patch(t, down, across):
 
 
 @compiled
+def following(n, i, j, down, across):
+    """The patch after this one: without the division that takes longer than half of a transform."""
+    j += 1
+    if j == across:
+        i, j = i + 1, 0
+        if i == down:
+            n, i = n + 1, 0
+    return n, i, j
+
+
+@compiled
 def forward_tables(T, K):
     """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
     zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * ENTRIES
@@ -191,8 +202,8 @@ def forward(x, U, bias, y, finish, block, V, M):
                 first, last = k * T // tiles, (k + 1) * T // tiles
                 products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
                          U[f0 * ENTRIES * C:], C * LANES, M, entry, bias[f0:], STORE)
+                n, i, j = patch(t0 + first, down, across)
                 for t in range(first, last):
-                    n, i, j = patch(t0 + t, down, across)
                     start, rows, across_here = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
                     for f in range(0, columns, WIDTH):
                         whole = rows == OUT and across_here == OUT
@@ -207,6 +218,7 @@ def forward(x, U, bias, y, finish, block, V, M):
                             outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
                         if not whole:
                             edge_out(edge, y, start + f0 + f, rows, across_here)
+                    n, i, j = following(n, i, j, down, across)
 
 
 @compiled

@@ -103,7 +103,7 @@ class ConvTranspose2D(Layer):
 
     def image(self, cols, x_shape, y_shape):
         """The adjoint of `columns`: stamp the rows (N*H*W, KH*KW*F) onto the large image."""
-        cols = cols.reshape(*x_shape[:3], -1)                         # (N, H, W, KH*KW*F)
+        cols = cols.reshape(*x_shape[:3], len(self.matrix))           # (N, H, W, KH*KW*F)
         return col2im(cols, y_shape, self.kernel, self.stride, self.padding)
 
     @property

@@ -57,8 +57,8 @@ class Pool2D(Layer):
 
     def windows(self, x, fill):
         """All windows of x: (N, OH, OW, KH*KW, C)."""
-        N, OH, OW, C = self.output_shape(x.shape)
-        return im2col(x, self.kernel, self.stride, self.reach(x.shape), fill).reshape(N, OH, OW, -1, C)
+        (N, OH, OW, C), (KH, KW) = self.output_shape(x.shape), self.kernel
+        return im2col(x, self.kernel, self.stride, self.reach(x.shape), fill).reshape(N, OH, OW, KH * KW, C)
 
     def image(self, windows, shape):
         """The adjoint of `windows`: add them up where they came from."""
