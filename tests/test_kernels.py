@@ -18,8 +18,8 @@ from lightnet import loops
 from lightnet.backend import run_backward, run_forward
 from lightnet.kernels import compiling, exponential, memory, packing, product, tables, tile
 from lightnet.kernels.images import Flat, images, is_regular, regular
-from lightnet.kernels.product import Tables, multiply
-from lightnet.kernels.tile import ADD, ELU, STORE
+from lightnet.kernels.product import ALL, NONE, Operand, Part, Tables, multiply, one_pass
+from lightnet.kernels.tile import ADD, ELU, RELU, STORE
 from lightnet.kernels.vector import LANES
 from lightnet.layers import Conv2D
 
@@ -84,7 +84,7 @@ def expected(table, N, a, b, out, bias, finish):
         sums = np.einsum("sk,skj->j", left, right) + bias[p * LANES:(p + 1) * LANES]
         if finish == ADD or (n > 0 and out.stride == 0):
             sums = sums + result[place:place + LANES]
-        result[place:place + LANES] = np.where(sums > 0, sums, np.expm1(sums)) if finish == ELU else sums
+        result[place:place + LANES] = np.where(sums > 0, sums, {ELU: np.expm1(sums), RELU: 0}.get(finish, sums))
     return result
 
 
@@ -105,12 +105,13 @@ def test_multiply_is_its_equation(finish, packed, seeds=40):
 
 
 @pytest.mark.parametrize("packed", [0, 1])
-def test_multiply_with_elu(packed, seeds=20):
-    """ELU of whole sums: all segments in one pass."""
+@pytest.mark.parametrize("finish", [ELU, RELU])
+def test_multiply_with_an_activation(finish, packed, seeds=20):
+    """Of whole sums: all segments in one pass."""
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         table = random_tables(rng, packed=packed)
-        agree_on(table._replace(block=len(table.segments_a)), int(rng.integers(1, 4)), ELU, rng)
+        agree_on(table._replace(block=len(table.segments_a)), int(rng.integers(1, 4)), finish, rng)
 
 
 @pytest.mark.parametrize("packed", [0, 1])
@@ -118,6 +119,23 @@ def test_multiply_of_every_height(packed, highest=40):
     """Tiles of one row to the highest, and what is left over of a block of them."""
     for rows in [*range(1, highest + 1), 12 * tile.ROWS + 1, 30 * tile.ROWS - 1][:highest + 2]:
         agree_on(random_tables(np.random.default_rng(rows), rows, packed), 1, STORE, np.random.default_rng(rows))
+
+
+@pytest.mark.parametrize("biased", [ALL, NONE, 1])
+def test_several_products_in_one_pass(biased):
+    """As one after the other, each at its own begin; the bias for all, none, or one of them."""
+    rng = np.random.default_rng(0)
+    table = random_tables(rng)
+    a, b, out, bias = random_operands(rng, table, 1, False)
+    several = [np.tile(x.memory, 3) for x in (a, b, out)]
+    for n, wanted in enumerate(several[2].reshape(3, -1)):
+        several[0].reshape(3, -1)[n] *= n + 1
+        moved = Flat(several[0].reshape(3, -1)[n], 0)
+        wanted[:] = expected(table, 1, moved, b, out, bias if biased in (ALL, n) else 0 * bias, STORE)
+    computed = np.tile(out.memory, 3)
+    operands = [Operand(memory, 0, x.memory.size) for memory, x in zip((*several[:2], computed), (a, b, out))]
+    one_pass(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
+    np.testing.assert_allclose(computed, several[2], rtol=1e-4, atol=1e-4)
 
 
 def test_steps_may_go_backwards():
@@ -132,10 +150,10 @@ def test_plain_and_vector_tiles_agree():
     table = random_tables(rng, rows=tile.ROWS)
     a, b, out, bias = random_operands(rng, table, 1, False)
     wanted = expected(table, 1, a, b, out, bias, STORE)
-    for p in range(len(table.panels_b)):
-        tile.plain_tile(tile.ROWS, a.memory, 0, table.rows, 0, table.segments_a, table.step_a, b.memory, table.panels_b[p],
+    for p, (at_b, at_out) in enumerate(zip(table.panels_b, table.panels_out)):         # one at a time: there is no second
+        tile.plain_tile(tile.ROWS, 1, a.memory, 0, table.rows, 0, table.segments_a, table.step_a, b.memory, at_b, at_b,
                         table.segments_b, table.step_b, 0, len(table.segments_a), table.length,
-                        out.memory, table.panels_out[p], table.rows_out, bias, p * LANES, STORE)
+                        out.memory, at_out, at_out, table.rows_out, bias, p * LANES, p * LANES, STORE)
     np.testing.assert_allclose(out.memory, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -463,13 +481,13 @@ def test_where_no_cache_can_be_written_it_compiles_anew(tmp_path):
 
 
 def test_the_cache_folder_is_named_after_the_sources(tmp_path, monkeypatch):
-    """Another source in either room, or another file, is another folder; the same sources elsewhere are the same."""
+    """Another source in any of the rooms, or another file, is another folder; the same sources elsewhere are the same."""
     names = [compiling.digest()]
-    for room in ("kernels", "fast"):
+    for room in ("kernels", "fast", "engine"):
         shutil.copytree(compiling.PACKAGE / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(compiling, "PACKAGE", tmp_path)
     assert compiling.digest() == names[0]
-    for changed in ("kernels/tables.py", "fast/merge.py", "kernels/another.py"):
+    for changed in ("kernels/tables.py", "fast/merge.py", "engine/program.py", "kernels/another.py"):
         with open(tmp_path / changed, "a") as file:
             file.write("# changed\n")
         names.append(compiling.digest())

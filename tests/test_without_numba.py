@@ -17,6 +17,7 @@ x = np.random.default_rng(0).standard_normal((2, 33, 33, 3)).astype(np.float32)
 _, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), [0, 1])
 net.backward(dlogits)
 ln.SGD(net, lr=0.01).step()
+np.testing.assert_allclose(ln.compile(net)(x), net.forward(x), rtol=1e-4, atol=1e-5)
 ln.backend("numpy")
 try:
     ln.backend("numba")
@@ -29,7 +30,7 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def test_training_step_without_numba():
+def test_training_step_and_inference_without_numba():
     done = python(BLOCKED)
     assert done.returncode == 0, done.stderr
     assert "refused" in done.stdout and "pip install numba" in done.stdout
