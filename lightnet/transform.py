@@ -164,6 +164,11 @@ def parts(layer):
     return (layer.layer, layer.activation) if type(layer) is Activated else (layer, None)
 
 
+def is_convolution(layer):
+    """Whether it is a convolution, with an activation or without."""
+    return type(parts(layer)[0]) is Conv2D
+
+
 def for_grey(net):
     """For images of one channel, which the network would get repeated in each: convolve them with the weights' sum.
 
@@ -177,7 +182,7 @@ def for_grey(net):
     for name, layer, inputs in net.nodes.values():
         if IMAGE in inputs:
             first, activation = parts(layer)
-            if type(first) is not Conv2D:
+            if not is_convolution(layer):
                 raise GraphError(f"node {name!r} reads the image and is no convolution: it needs all channels, (N, H, W, C)")
             layer = summed(first) if activation is None else Activated(summed(first), activation)
         result.add(name, layer, *inputs)

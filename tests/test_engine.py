@@ -241,6 +241,16 @@ def test_sizes_in_turn_and_results_that_stay():
     assert all(np.array_equal(y, copy) for y, copy in kept)
 
 
+def test_only_some_sizes_keep_their_memory(sizes=12):
+    net = CASES["an average pool"]()
+    predict = ln.compile(net)
+    for _ in range(2):
+        for side in range(20, 20 + sizes):
+            x = photographs(1, side, side)
+            assert_same(predict(x), net.forward(x))
+    assert len(predict.runners) < sizes
+
+
 def test_a_snapshot():
     """Compiling changes nothing in the network, and what changes there later changes nothing that was compiled."""
     for net in (ln.models.light_cnn(seed=0), CASES["batch norm first"](), CASES["an average pool"]().astype("float64")):

@@ -13,7 +13,7 @@ from ..graph import IMAGE
 from ..kernels.packing import panel_count
 from ..kernels.vector import LANES
 from ..layers import Concat
-from ..transform import parts
+from ..transform import is_convolution
 
 
 @dataclass(eq=False)
@@ -82,8 +82,8 @@ class Layout:
         """``wanted``: for each value the padding that its readers want."""
         self.net, self.places, self.filled = net, {}, set()
         self.shapes = {name: found[1:] for name, found in net.shapes((1, *shape)).items()}
-        in_place = all(wanted[IMAGE] == ((0, 0), (0, 0)) and reads_in_place(node) for node in net.nodes.values()
-                       if IMAGE in node.inputs)
+        in_place = all(wanted[IMAGE] == ((0, 0), (0, 0)) and is_convolution(node.layer)     # others may want whole panels
+                       for node in net.nodes.values() if IMAGE in node.inputs)
         H, W, C = shape
         self.places[IMAGE] = Place(Buffer(IMAGE, H, W, C, is_image=True), 0, shape)
         self.copied = None if in_place else self.new("image.copy", shape, wanted[IMAGE])
@@ -118,11 +118,6 @@ class Layout:
     def reading(self, name):
         """Where a node finds a value."""
         return self.copied if name == IMAGE and self.copied else self.places[name]
-
-
-def reads_in_place(node):
-    """Whether a node can read the caller's own array: what else than a convolution might want whole panels of channels."""
-    return type(parts(node.layer)[0]).__name__ == "Conv2D"
 
 
 def most(a, b):

@@ -7,9 +7,18 @@ import numpy as np
 from ..backend import has_numba, num_threads
 from ..errors import ArgumentError
 from ..graph import IMAGE
-from ..transform import fold_batch_norm, for_grey, fuse_activations, pool_first, without_dead_ends, without_dropout
+from ..transform import (
+    fold_batch_norm,
+    for_grey,
+    fuse_activations,
+    is_convolution,
+    pool_first,
+    without_dead_ends,
+    without_dropout,
+)
 
 PASSES = without_dead_ends, without_dropout, fold_batch_norm, pool_first, fuse_activations
+SIZES = 8                                               # image sizes that are kept ready
 
 
 class Network:
@@ -48,13 +57,15 @@ class Network:
 
     def reads_grey(self):
         """Whether only convolutions read the image, whose weights then can be summed over its channels."""
-        if self.grey_net is None and all(can_be_grey(node.layer) for node in self.net.nodes.values() if IMAGE in node.inputs):
+        if self.grey_net is None and all(is_convolution(node.layer) for node in self.net.nodes.values() if IMAGE in node.inputs):
             self.grey_net = for_grey(self.net)
         return self.grey_net is not None
 
     def runner(self, net, shape):
         """What runs images of this shape; planned when the first one comes."""
         if shape not in self.runners:
+            if len(self.runners) == SIZES:
+                del self.runners[next(iter(self.runners))]              # the oldest; each has megabytes of memory
             self.runners[shape] = make_runner(net, shape, self.threads)
         return self.runners[shape]
 
@@ -62,13 +73,6 @@ class Network:
     def plan(self):
         """The plan for an image of the network's own size; to be printed."""
         return self.runner(self.net, self.net.input_shape).plan
-
-
-def can_be_grey(layer):
-    """Whether `for_grey` can change it."""
-    from ..layers import Conv2D
-    from ..transform import parts
-    return type(parts(layer)[0]) is Conv2D
 
 
 def make_runner(net, shape, threads):
