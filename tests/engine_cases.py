@@ -187,6 +187,13 @@ CASES = {
     "columns": lambda: graph(
         a_convolution(64), ("b", conv(64, 96, 3)), ("elu", ELU()), ("c", conv(96, 64), "b"), ("d", conv(96, 64, 3), "b"),
         ("cd", Concat(), "c", "d"), ("e", conv(128, 16)), shape=(4, 3, 3)),
+    "columns beside steps that read each other": lambda: graph(
+        ("a", conv(16, 512), "image"), ("b", conv(512, 64)), ("c", conv(64, 64)), ("d", conv(64, 64)),
+        ("e", conv(512, 64, 3), "a"), ("sum", Add(), "d", "e"), shape=(18, 18, 16)),
+    "a pool of a part of a Concat": lambda: graph(
+        ("p", conv(16, 16), "image"), ("a", conv(16, 64)), ("q", conv(16, 128, 3, 2), "p"), ("b", conv(16, 64, 5), "p"),
+        ("both", Concat(), "a", "b"), ("elu", ELU()), ("pool", MaxPool2D(3, 2, 1)), ("sum", Add(), "q", "pool"),
+        shape=(24, 24, 16)),
     "columns beside a transposed convolution": lambda: graph(
         a_convolution(64), ("pool", MaxPool2D(2)), ("up", ConvTranspose2D(64, 16, 2, 2, seed=0)), ("b", conv(64, 64), "a"),
         ("both", Concat(), "up", "b"), ("c", conv(80, 4)), shape=(4, 4, 3)),

@@ -99,8 +99,24 @@ def test_every_address_lies_in_its_buffer():
         for case, threads in itertools.product(CASES, (1, 3)):
             assert ln.compile(CASES[case](), threads).plan
         patch.setattr("lightnet.engine.steps.Step.start", lambda self, first: (first - 1, 0))
-        with pytest.raises(IndexError, match="flat: addresses"):
+        with pytest.raises(IndexError, match="addresses"):
             assert ln.compile(CASES["Flatten and Dense"]()).plan
+
+
+@needs_numba
+@pytest.mark.parametrize("numbers", [1000, 8000])
+def test_no_unit_writes_or_needs_what_another_computes(numbers):
+    """Lines that two bands both compute lie in each thread's own memory, and columns are not read by who has only some."""
+    with bands_of(numbers):
+        for case, threads in itertools.product(CASES, (1, 4)):
+            plan = ln.compile(CASES[case](), threads).plan
+            for group, bands in zip(plan.groups, plan.bands):
+                written = [step.target.buffer for step in group.steps]
+                if group.by_columns:
+                    assert not any(place.buffer in written for step in group.steps for place in step.sources), case
+                elif bands and not group.taps:
+                    for (before, after), step in itertools.product(itertools.pairwise(map(group.ranges, bands)), group.steps):
+                        assert before[step][1] <= after[step][0] or step.target.buffer.lines or step is group.steps[-1], case
 
 
 @needs_numba

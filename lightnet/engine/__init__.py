@@ -26,7 +26,8 @@ def compile(net, threads=None):
     -----
     In float32, whatever the network's precision; inference only. Its first use ever compiles kernels, for a quarter of a minute
     (``lightnet warmup`` does it ahead). Calls from several Python threads wait for each other. Layers that the engine does not
-    know run their own ``forward``, and so does everything where Numba cannot be imported.
+    know run their own ``forward``, and so does everything where Numba cannot be imported. More threads than two help in large
+    layers more than in small ones.
 
     Examples
     --------

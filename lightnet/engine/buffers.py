@@ -74,6 +74,8 @@ class Layout:
     Attributes
     ----------
     places : dict of str to Place
+    copied : Place or None
+        Where the image is copied to, if a reader wants zeros around it, or whole panels.
     filled : set of (str, str)
         Concats, and inputs of theirs that are computed in the Concat's own buffer.
     """
@@ -143,6 +145,6 @@ def assign(buffers, times):
 
 
 def room(buffer):
-    """What a buffer takes: up to a multiple of a cache line, and one more, since two at the same place of a page would displace
-    each other from the cache."""
+    """What a buffer takes: up to a multiple of a cache line, and five more, since two buffers at the same place of a page would
+    displace each other from the cache."""
     return -(-buffer.size // LANES) * LANES + 5 * LANES

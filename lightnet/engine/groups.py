@@ -10,7 +10,7 @@ another band computes: before each 3x3 convolution. There are three ways to cut 
   lie between each other in the large one; what follows pixel by pixel goes through the small images. So the weights of one tap, a
   sixteenth of two megabytes in the paper's network, stay near for a whole image, and the mixed map never exists as a whole.
 
-Worth on the paper's network, Zen 4, one thread: taps 0.3 ms of 8.6 against bands of rows.
+What each was worth stands in docs/speed.md.
 """
 
 from itertools import product
@@ -47,23 +47,38 @@ class Group:
         if isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
             return False
         inside = [mine for mine in self.steps if mine.target.buffer in buffers_read(step)]
-        beside = not inside and step.lines == self.lines and step.panels == self.steps[0].panels > 1
-        if beside and not self.taps and prefers_columns(step) and all(mine.panels == step.panels for mine in self.steps):
+        same_columns = not inside and step.lines == self.lines and step.panels == self.steps[0].panels > 1
+        if same_columns and not self.taps and prefers_columns(step) and self.can_be_columns():
             self.by_columns = True                      # the others have few weights, and do not mind
         if self.by_columns:
-            return beside
+            return same_columns
         if self.taps:
             return bool(inside) and step.by_pixel
-        if prefers_columns(step) or not inside:
-            return not inside and not prefers_columns(step) and step.lines == self.lines
+        if prefers_columns(step):
+            return False
+        if not inside:
+            return step.lines == self.lines             # beside the others: it reads what earlier groups computed
         if any(mine.target.buffer.is_padded for mine in inside):
             return False                                # the group of the 3x3 convolution that will read it can do this as well
         if step.reads_line_by_line and step.lines == self.lines:
             return not step.taps
-        return isinstance(step, Pool) and len(self.steps) == 1 and self.steps[0].granule == 1 and is_read_once(self.steps[0])
+        return isinstance(step, Pool) and len(self.steps) == 1 and self.can_overlap(is_read_once)
 
-    def bands(self):
-        """(first, last) line of each band: an even number, the larger ones first, so that two threads end together."""
+    def can_be_columns(self):
+        """Whether the steps have the same columns, and none reads another: it would need all of that one's columns."""
+        written = {step.target.buffer for step in self.steps}
+        return all(step.panels == self.steps[0].panels and not written & buffers_read(step) for step in self.steps)
+
+    def can_overlap(self, is_read_once):
+        """Whether two bands may both compute a line of the first step: in each thread's own memory, so in no part of a Concat."""
+        (first,) = self.steps
+        return first.granule == 1 and is_read_once(first) and first.target.size[2] == first.target.buffer.channels
+
+    def bands(self, threads):
+        """(first, last) line of each band: an even number, the larger ones first, so that two threads end together.
+
+        More threads have more bands, but not where each band's sums are added up: there the bits would depend on it.
+        """
         if self.taps:                                   # of the small image
             (lines, columns, _), granule = self.steps[0].sources[0].size, 1
             line = columns * sum(step.target.size[2] for step in self.steps)
@@ -72,7 +87,7 @@ class Group:
             line = sum(np.prod(step.target.size) for step in self.steps) / lines
         blocks = -(-lines // granule)
         count = -(-blocks // max(1, int(NEAR / line / granule)))
-        count = min(blocks, count + count % 2)
+        count = min(blocks, max(count + count % 2, 0 if isinstance(self.steps[-1], Sums) else threads))
         sizes = [blocks // count + (i < blocks % count) for i in range(count)]
         edges = np.minimum(np.cumsum([0, *sizes]) * granule, lines).tolist()
         return list(zip(edges, edges[1:]))
@@ -111,4 +126,4 @@ def buffers_read(step):
 def prefers_columns(step):
     """Whether its weights are larger than what it reads and computes."""
     numbers = sum(np.prod(place.size) for place in (*step.sources, step.target))
-    return step.panels > 1 and step.lines > 1 and step.weight_count > numbers and not step.taps
+    return step.panels > 1 and step.weight_count > numbers and not step.taps

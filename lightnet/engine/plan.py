@@ -15,6 +15,7 @@ class Plan:
 
     Attributes
     ----------
+    steps : list of Step
     groups : list of Group
     bands : list of list of (first, last), or None
         For each group that is not cut by columns.
@@ -31,7 +32,8 @@ class Plan:
         layout = Layout(net, self.shape, wanted_padding(net, self.shape))
         self.steps, self.output = list(steps_of(net, layout)), layout.places[net.output_name]
         self.groups = groups_of(self.steps)
-        self.bands = [None if group.by_columns or isinstance(group.steps[0], Foreign) else group.bands() for group in self.groups]
+        self.bands = [None if group.by_columns or isinstance(group.steps[0], Foreign) else group.bands(threads)
+                      for group in self.groups]
         self.place_buffers()
         self.program, self.sections = encode(self)
 

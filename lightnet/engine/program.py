@@ -4,7 +4,8 @@ A step is a layer with its activation; a task is a band of rows, or some columns
 thread does in a row, while what one of them writes is near for the next one to read; a phase is a list of units that do not
 depend on each other. Threads claim units; between phases they wait for each other, turning in a loop.
 
-**Why it is fast.** The whole network is one call from Python: a call for each of its layers would cost a third of the time.
+**Why it is fast.** The whole network is one call from Python: a call for each of its layers, with waking the other threads,
+would cost more than small layers take themselves.
 Everything that can be known before an image is there, addresses above all, was computed when the network was compiled.
 """
 
@@ -30,7 +31,7 @@ STEP = np.dtype([(field, np.int64) for field in (
     "KH", "KW", "SH", "SW", "left",                     # pooling
     "weight", "bias", "scratch",                        # where they begin
     "rows", "rows_out", "per_line",                     # tables in `integers`; entries for a line of the image
-    "segments_a", "segments_b", "segments", "length", "panels_b", "panels_out", "ahead",
+    "segments_a", "segments_b", "segments", "length", "panels_b", "panels_out",
     "block", "pixels", "second_row", "second_pitch",
 )] + [("alpha", np.float32)])
 
@@ -99,8 +100,7 @@ def other(step, task, source, start, memory, target, private):
     elif step.kind == MEAN:
         mean(x, memory, target, step.pixels)
     else:
-        if step.reads_image or start != target:
-            elementwise.copy(x, y)
+        elementwise.copy(x, y)
         if step.finish == ELU:
             elementwise.elu(y, step.alpha)
         elif step.finish == RELU:
@@ -114,7 +114,7 @@ def product(program, step, task, a, a0, out, out0):
     tables = Tables(part(program, step.rows, 0, task.lines * step.per_line), part(program, step.segments_a, 0, step.segments), 1,
                     part(program, step.panels_b, p0, p1), part(program, step.segments_b, 0, step.segments), LANES, step.length,
                     part(program, step.rows_out, 0, task.lines * step.per_line), part(program, step.panels_out, p0, p1),
-                    step.segments, 0, step.ahead)
+                    step.segments, 0, 0)
     bias = program.weights[step.bias + p0 * LANES:step.bias + (p1 + 1) * LANES]
     one_pass(tables, Part(0, step.segments, 1, ALL, step.finish), Operand(a, a0, 0), Operand(program.weights, step.weight, 0),
              Operand(out, out0, 0), bias)

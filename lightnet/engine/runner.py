@@ -5,6 +5,7 @@ together; units of work are claimed one by one, so a thread that wakes up late l
 """
 
 import itertools
+from concurrent.futures import wait
 
 import numpy as np
 
@@ -20,13 +21,15 @@ class Runner:
     def __init__(self, plan):
         compiling.announce("program.run-*")
         self.plan, self.memories = plan, {}
-        self.alone = not any(isinstance(section, Foreign) for section in plan.sections)     # a layer may not like two threads
+        # a layer's own forward may not like two threads at once
+        self.compiled_throughout = not any(isinstance(section, Foreign) for section in plan.sections)
 
     def __call__(self, x):
         """The outputs of images (N, H, W, C) of the plan's shape."""
         x = usable(x)
         y, threads = np.empty((len(x), *self.plan.output.shape), np.float32), self.plan.threads
-        shared = len(x) - len(x) // threads * threads if self.alone and threads > 1 else len(x)
+        # images that are left over, which all threads do together
+        shared = len(x) - len(x) // threads * threads if self.compiled_throughout and threads > 1 else len(x)
         self.each_alone(x[:len(x) - shared], y)
         for n in range(len(x) - shared, len(x)):
             self.one(x[n], y[n], self.memory(0), threads)
@@ -45,14 +48,16 @@ class Runner:
                 work(self.memory(0))
             finally:
                 unclaimed = itertools.repeat(len(x))    # after an interrupt the others stop as well
-                for other in others:
-                    other.cancel() or other.result()    # one that has not begun has nothing left to do
+                begun = [other for other in others if not other.cancel()]       # one that has not begun has nothing left to do
+                wait(begun)                             # their memory is the next call's
+            for other in begun:
+                other.result()
 
     def memory(self, i):
         """The i-th memory, which one image at a time may use; zeros at first, as those around images stay."""
         if i not in self.memories:
             size = self.plan.size + (1 if i else self.plan.threads) * self.plan.private
-            self.memories[i] = memory.empty((max(size, memory.SMALL),))
+            self.memories[i] = memory.empty((max(size, memory.SMALL // 4),))        # at least what the pool gives, aligned
             self.memories[i][:] = 0
         return self.memories[i]
 
@@ -70,7 +75,7 @@ class Runner:
         plan = self.plan
         counters = np.zeros(2 * LINE * len(plan.program.phases), np.int64)
         same = plan.program, *section, x.reshape(-1), memory
-        for i in range(1, threads):
+        for i in range(1, threads if not compiling.CHECK else 1):       # a check raises: nobody must wait for who has done so
             pool(threads).submit(run, *same, plan.size + i * plan.private, counters)
         run(*same, plan.size, counters)
 

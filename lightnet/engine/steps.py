@@ -36,6 +36,7 @@ class Step:
     kind = kind_name = None
     granule, panels, weight_count = 1, 1, 0
     taps = ()                                           # (p, q) of a kernel whose windows do not overlap
+    left = 0                                            # zeros that it reads left of the image
     by_pixel = False                                    # whether each pixel is computed from the same one of the source alone
 
     def __init__(self, name, layer, activation, sources, target, **fields):
@@ -57,7 +58,7 @@ class Step:
 
     def start(self, first):
         """Line and column of the source at which output lines from ``first`` on begin to read."""
-        return self.lines_read(first, first + 1)[0], 0
+        return self.lines_read(first, first + 1)[0], -self.left
 
     @property
     def lines(self):
@@ -82,8 +83,13 @@ class Step:
     def check(self, task):
         """An IndexError where a task reads or writes outside of its buffers: it would corrupt memory in silence."""
         (read, last_read), (written, last_written) = self.extent(task)
-        for buffer, first, last in ((self.sources[0].buffer, task["source"] + read, task["source"] + last_read),
-                                    (self.target.buffer, task["target"] + written, task["target"] + last_written)):
+        ranges = [(self.sources[0].buffer, task["source"] + read, task["source"] + last_read),
+                  (self.target.buffer, task["target"] + written, task["target"] + last_written)]
+        if len(self.sources) > 1:
+            second = self.sources[1].buffer
+            last = (task["lines"] - 1) * second.row + (self.fields["W"] - 1) * second.pitch + self.fields["C"] - 1
+            ranges.append((second, task["second"], task["second"] + last))
+        for buffer, first, last in ranges:
             if first < buffer.offset or last >= buffer.offset + buffer.size:
                 raise IndexError(f"{self.name}: addresses {first} to {last}, but the buffer {buffer.name!r} goes from "
                                  f"{buffer.offset} to {buffer.offset + buffer.size}")
@@ -111,7 +117,7 @@ class Convolution(Step):
 
     @staticmethod
     def serves(layer, activation):
-        return type(layer) in (Conv2D, Dense) and finish_of(activation) is not None
+        return type(layer) in (Conv2D, Dense)
 
     @staticmethod
     def padding(layer, out):
@@ -122,7 +128,7 @@ class Convolution(Step):
         weight, (_, _, C), (OH, OW, F) = self.layer.params["weight"], source.size, target.size
         self.geometry = ((1, 1), (1, 1), ((0, 0), (0, 0))) if type(self.layer) is Dense else (
             self.layer.kernel, self.layer.stride, self.layer.padding)
-        kernel, stride, _ = self.geometry
+        kernel, stride, (_, (self.left, _)) = self.geometry
         table = tables.convolution(source.buffer.row // source.buffer.pitch, source.buffer.pitch, C, kernel, stride, (OH, OW),
                                    target.buffer.pitch, F, target.buffer.row)
         self.take(table, panels(weight.reshape(-1, F)), bias_panels(self.layer.params["bias"]), OW)
@@ -154,9 +160,6 @@ class Convolution(Step):
         (KH, _), (SH, _), ((top, _), _) = self.geometry
         return first * SH - top, (last - 1) * SH + KH - top
 
-    def start(self, first):
-        return first * self.geometry[1][0] - self.geometry[2][0][0], -self.geometry[2][1][0]
-
     def macs(self, task):
         per_line, segments, length = (self.fields[name] for name in ("per_line", "segments", "length"))
         return task["lines"] * per_line * task["panels"] * LANES * segments * length
@@ -170,7 +173,7 @@ class Winograd(Step):
 
     @staticmethod
     def serves(layer, activation):
-        return (type(layer) is Conv2D and layer.kernel == (3, 3) and layer.stride == (1, 1) and finish_of(activation) is not None
+        return (type(layer) is Conv2D and layer.kernel == (3, 3) and layer.stride == (1, 1)
                 and layer.in_channels % LANES == 0 and layer.out_channels % LANES == 0)
 
     @staticmethod
@@ -180,7 +183,7 @@ class Winograd(Step):
         return (top, bottom + -out[0] % winograd.OUT), (left, right + -out[1] % winograd.OUT)
 
     def prepare(self, source, target):
-        weight = self.layer.params["weight"]
+        weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]
         self.arrays = {"weight": winograd.packed(winograd.transformed_weights(np.ascontiguousarray(weight))),
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
@@ -201,9 +204,6 @@ class Winograd(Step):
         top = self.layer.padding[0][0]
         return first - top, last + 2 - top
 
-    def start(self, first):
-        return first - self.layer.padding[0][0], -self.layer.padding[1][0]
-
     def macs(self, task):
         patches = -(-task["lines"] // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
         return patches * winograd.ENTRIES * self.fields["C"] * task["panels"] * LANES
@@ -218,7 +218,7 @@ class Spread(Convolution):
     @staticmethod
     def serves(layer, activation):
         return (type(layer) is ConvTranspose2D and layer.kernel == layer.stride and layer.padding == ((0, 0), (0, 0))
-                and layer.output_padding == (0, 0) and layer.out_channels % LANES == 0 and finish_of(activation) is not None)
+                and layer.output_padding == (0, 0) and layer.out_channels % LANES == 0)
 
     def prepare(self, source, target):
         KH, KW, F, C = self.layer.params["weight"].shape
@@ -239,9 +239,6 @@ class Spread(Convolution):
     def lines_read(self, first, last):
         return first // self.granule, last // self.granule
 
-    def start(self, first):
-        return first // self.granule, 0
-
     def task(self, first, last):
         return {"lines": (last - first) // self.granule}
 
@@ -253,7 +250,7 @@ class Pool(Step):
 
     @staticmethod
     def serves(layer, activation):
-        return type(layer) is MaxPool2D and finish_of(activation) is not None
+        return type(layer) is MaxPool2D
 
     def prepare(self, source, target):
         layer = self.layer
@@ -371,7 +368,7 @@ def kind_for(layer):
 
 
 def finish_of(activation):
-    """The tile's number for an activation, or None where it has none."""
+    """The tile's number for an activation that `transform.fuse_activations` fuses."""
     if activation is None:
         return STORE
-    return RELU if type(activation) is ReLU else ELU if activation.alpha == 1 else None
+    return RELU if type(activation) is ReLU else ELU

@@ -192,10 +192,11 @@ def forward(x, U, bias, y, finish, block, V, M):
     """
     C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
     down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
+    tables, entry = forward_tables(ROWS, C), apart(ROWS, LANES)
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V, True)
-        tiles, tables, entry = (T + ROWS - 1) // ROWS, forward_tables(ROWS, C), apart(ROWS, LANES)
+        tiles = (T + ROWS - 1) // ROWS
         for f0 in range(0, F, PANELS * LANES):
             columns = min(PANELS * LANES, F - f0)
             for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
