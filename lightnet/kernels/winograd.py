@@ -203,23 +203,28 @@ def forward(x, U, bias, y, finish, block, V, M):
                 first, last = k * T // tiles, (k + 1) * T // tiles
                 products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
                          U[f0 * ENTRIES * C:], C * LANES, M, entry, bias[f0:], STORE)
-                n, i, j = patch(t0 + first, down, across)
-                for t in range(first, last):
-                    start, rows, across_here = corner(y, n, i, j, OUT), min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
-                    for f in range(0, columns, WIDTH):
-                        whole = rows == OUT and across_here == OUT
-                        m = f // LANES * (ENTRIES * entry) + (t - first) * LANES + f % LANES
-                        to, to0, row, column = ((y.memory, start + f0 + f, y.row, y.pitch) if whole
-                                                else (edge, 0, OUT * WIDTH, WIDTH))
-                        if finish == ELU:
-                            outputs_elu(M, m, IN * entry, entry, to, to0, row, column)
-                        elif finish == RELU:
-                            outputs_relu(M, m, IN * entry, entry, to, to0, row, column)
-                        else:
-                            outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
-                        if not whole:
-                            edge_out(edge, y, start + f0 + f, rows, across_here)
-                    n, i, j = following(n, i, j, down, across)
+                transformed_outputs(M, entry, t0 + first, last - first, down, across, y, f0, columns, finish, edge)
+
+
+@compiled
+def transformed_outputs(M, entry, t0, T, down, across, y, f0, columns, finish, edge):
+    """``A^t M A`` of T patches, finished, into some columns of y."""
+    n, i, j = patch(t0, down, across)
+    for t in range(T):
+        start, rows, pixels = corner(y, n, i, j, OUT) + f0, min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
+        whole = rows == OUT and pixels == OUT
+        for f in range(0, columns, WIDTH):
+            m = f // LANES * (ENTRIES * entry) + t * LANES + f % LANES
+            to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
+            if finish == ELU:
+                outputs_elu(M, m, IN * entry, entry, to, to0, row, column)
+            elif finish == RELU:
+                outputs_relu(M, m, IN * entry, entry, to, to0, row, column)
+            else:
+                outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
+            if not whole:
+                edge_out(edge, y, start + f, rows, pixels)
+        n, i, j = following(n, i, j, down, across)
 
 
 @compiled
