@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 import lightnet as ln
-from lightnet.profiling import table
+from lightnet.profiling import costs, table
 
 # What the console script `lightnet` does, but of this Python and this checkout.
 LIGHTNET = sys.executable, "-c", "import sys; from lightnet.cli import main; sys.exit(main())"
+PAPER_MS = 7810                                         # an image on the authors' laptop; 4,300 of them are their 9.32 hours
 NONE = float("nan")                                     # in a table: the column stays one of numbers; blank in the end
 # They would force an old kernel on NumPy's BLAS, or a number of threads.
 DISTURBING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -131,6 +132,11 @@ def trained_like(net):
         if not name.endswith("weight"):
             array += 0.1 * rng.standard_normal(array.shape).astype(array.dtype)
     return net
+
+
+def net_macs(net):
+    """Multiply-accumulates of one image, by the layers' definitions."""
+    return sum(macs for *_, macs in costs(net, net.shapes()))
 
 
 def peak(quick):

@@ -35,16 +35,19 @@ class Job(NamedTuple):
         return path
 
 
-def layers(backend):
+def with_layers(net, backend):
     """lightnet's Graph, in one version of its layers."""
-    def make(job):
-        ln.backend(backend).__exit__()                  # an error now, where Numba is missing
+    ln.backend(backend).__exit__()                      # an error now, where Numba is missing
 
-        def run(x):
-            with ln.backend(backend):
-                return job.net.forward(x)
-        return run, job.images
-    return make
+    def run(x):
+        with ln.backend(backend):
+            return net.forward(x)
+    return run
+
+
+def layers(backend):
+    """The same, for `make`."""
+    return lambda job: (with_layers(job.net, backend), job.images)
 
 
 def compiled(job):

@@ -19,13 +19,13 @@ from statistics import median
 
 import common
 import numpy as np
-from common import LIGHTNET, NONE, blank_table, in_a_line, peak, process, worker
+from common import LIGHTNET, NONE, PAPER_MS, blank_table, in_a_line, net_macs, peak, process, worker
 from engines import COMPILED, ENGINES, ONNX, OPENVINO, PLAIN, Job
 
 import lightnet as ln
 from lightnet.data import phantom
 
-PAPER = {"the paper, on a laptop's CPU": 7810.0, "the paper, on a workstation with GPU": 1250.0}
+PAPER = {"the paper, on a laptop's CPU": float(PAPER_MS), "the paper, on a workstation with GPU": 1250.0}
 PACKAGES = "numpy", "numba", "torch", "onnxruntime", "openvino", "ncnn", "ai-edge-litert"
 PAUSE = 0.06                                            # seconds before each turn: threads of the one before stop spinning
 BURN_IN = 3                                             # calls that do not count: clocks ramp up again after a pause
@@ -104,12 +104,6 @@ def make_engines(job):
         except (ImportError, ln.BackendError) as error:
             left_out[name] = in_a_line(error)
     return made, left_out
-
-
-def net_macs(net):
-    """Of one image, by the layers' definitions."""
-    shapes = net.shapes()
-    return sum(int(node.layer.macs(*(shapes[name] for name in node.inputs))) for node in net.nodes.values())
 
 
 def steps(options):

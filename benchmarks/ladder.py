@@ -12,14 +12,14 @@ from statistics import median
 
 import common
 import numpy as np
-from common import blank_table, peak, worker
-from inference import BURN_IN, PAUSE, executed, net_macs
+from common import PAPER_MS, blank_table, net_macs, peak, worker
+from engines import with_layers
+from inference import BURN_IN, PAUSE, executed
 
 import lightnet as ln
 from lightnet import loops
 
 LAYER = "fire5/expand3x3"                               # 28x28 pixels, 32 channels to 128, in the middle of the network
-PAPER_MS = 7810                                         # an image on the authors' laptop
 CROP = 4                                                # pixels a side for the loops
 LOOPS, IM2COL, NUMBA = "Python loops", "NumPy, im2col", "Numba, fast layers"
 NOTES = f"""Loops: measured on a crop of {LAYER}, {CROP}x{CROP} pixels, and scaled by MACs. Limit: what the compiled network
@@ -89,7 +89,7 @@ def by_rungs(options):
         x = rng.standard_normal((1, *net.input_shape)).astype(np.float32)
         ways = {compiled_on(options.threads): ln.compile(net, options.threads)}
         if options.layers:
-            ways = {IM2COL: layers(net, "numpy"), NUMBA: layers(net, "numba"), **ways}
+            ways = {IM2COL: with_layers(net, "numpy"), NUMBA: with_layers(net, "numba"), **ways}
         times = {name: [] for name in ways}
         for _ in range(options.rounds):
             peaks.append(peak(options.quick))
@@ -104,14 +104,6 @@ def by_rungs(options):
         nets[what] = {"nominal": 2 * net_macs(net) / 1e9,
                       "executed": 2 * sum(macs for _, macs in executed(ways[compiled_on(options.threads)].plan)) / 1e9}
     return {"rungs": rungs, "peak_gflops": max(peaks), **nets}           # a limit: what the least disturbed one reached
-
-
-def layers(net, backend):
-    """The Graph, in one version of its layers."""
-    def run(x):
-        with ln.backend(backend):
-            return net.forward(x)
-    return run
 
 
 WORKERS = {"loops": by_loops, "rungs": by_rungs}

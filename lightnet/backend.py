@@ -154,10 +154,9 @@ def has_numba():
 @functools.cache
 def fast_versions():
     """The table of fast versions, imported when it is first needed; empty where Numba cannot be imported."""
-    try:
-        from .fast import VERSIONS
-    except ImportError:
+    if not has_numba():
         return {}
+    from .fast import VERSIONS
     return VERSIONS
 
 

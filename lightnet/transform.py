@@ -42,16 +42,25 @@ def fold_batch_norm(net):
     True
     """
     read = readers(net)
-    copies, renamed = net.astype(net.dtype), {}
-    folded = Graph(net.input_shape, net.sizes, copies.meta)
-    for name, layer, inputs in copies.nodes.values():
-        now = [renamed.get(wanted, wanted) for wanted in inputs]
-        before = folded.nodes.get(now[0])
-        if type(layer) is BatchNorm2D and before and read[inputs[0]] == 1 and absorb(before.layer, layer):
-            renamed[name] = before.name
-        else:
-            folded.add(name, layer, *now)
-    return folded
+
+    def change(folded, node, inputs):
+        before = folded.nodes.get(inputs[0])
+        if type(node.layer) is BatchNorm2D and before and read[node.inputs[0]] == 1 and absorb(before.layer, node.layer):
+            return before.name
+        return folded.add(node.name, node.layer, *inputs)
+    return rebuilt(net.astype(net.dtype), change)
+
+
+def rebuilt(net, change):
+    """A Graph of what a pass makes of each node: the frame of all of them.
+
+    ``change(result, node, inputs)`` adds to the result what is to stand for the node, whose inputs now have these names, and
+    returns the name under which later nodes find its value.
+    """
+    result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}
+    for node in net.nodes.values():
+        renamed[node.name] = change(result, node, [renamed.get(name, name) for name in node.inputs])
+    return result
 
 
 def readers(net):
@@ -76,23 +85,16 @@ def without_dead_ends(net):
     for node in reversed(net.nodes.values()):
         if node.name in needed:
             needed.update(node.inputs)
-    result = Graph(net.input_shape, net.sizes, net.meta)
-    for name, layer, inputs in net.nodes.values():
-        if name in needed:
-            result.add(name, layer, *inputs)
-    return result
+    return rebuilt(net, lambda result, node, inputs: result.add(node.name, node.layer, *inputs) if node.name in needed else None)
 
 
 def without_dropout(net):
     """Leave out Dropout, which does nothing at inference."""
-    result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}
-    for name, layer, inputs in net.nodes.values():
-        now = [renamed.get(wanted, wanted) for wanted in inputs]
-        if type(layer) is Dropout and now[0] != IMAGE and name != net.output_name:
-            renamed[name] = now[0]
-        else:
-            result.add(name, layer, *now)
-    return result
+    def change(result, node, inputs):
+        if type(node.layer) is Dropout and inputs[0] != IMAGE and node.name != net.output_name:
+            return inputs[0]
+        return result.add(node.name, node.layer, *inputs)
+    return rebuilt(net, change)
 
 
 def pool_first(net):
@@ -100,21 +102,18 @@ def pool_first(net):
 
     The largest of the activations is the activation of the largest, since neither function ever falls.
     """
-    read = readers(net)
-    result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}
-    waiting = {}                                        # activations that come after the pool that reads them
-    for name, layer, inputs in net.nodes.values():
-        now = [renamed.get(wanted, wanted) for wanted in inputs]
-        after = only_reader(net, name) if type(layer) in (ELU, ReLU) and read[name] == 1 else None
+    read, waiting = readers(net), {}                    # waiting: activations that come after the pool that reads them
+
+    def change(result, node, inputs):
+        after = only_reader(net, node.name) if type(node.layer) in (ELU, ReLU) and read[node.name] == 1 else None
         if after and type(after.layer) is MaxPool2D:
-            waiting[name] = layer, now[0]
-        elif now[0] in waiting:
-            activation, value = waiting.pop(now[0])
-            result.add(name, layer, value)
-            renamed[name] = result.add(inputs[0], activation, name)
-        else:
-            result.add(name, layer, *now)
-    return result
+            waiting[node.name] = node.layer, inputs[0]
+            return node.name
+        if inputs[0] in waiting:
+            activation, value = waiting.pop(inputs[0])
+            return result.add(inputs[0], activation, result.add(node.name, node.layer, value))
+        return result.add(node.name, node.layer, *inputs)
+    return rebuilt(net, change)
 
 
 def only_reader(net, name):
@@ -146,17 +145,15 @@ class Activated(Layer):
 def fuse_activations(net):
     """Put each ReLU, and ELU of alpha 1, into the convolution, dense layer or max pool before it, if nobody else reads that."""
     read = readers(net)
-    result, renamed = Graph(net.input_shape, net.sizes, net.meta), {}
-    for name, layer, inputs in net.nodes.values():
-        now = [renamed.get(wanted, wanted) for wanted in inputs]
-        before = result.nodes.get(now[0])
-        if ((type(layer) is ReLU or type(layer) is ELU and layer.alpha == 1) and before and read[inputs[0]] == 1
+
+    def change(result, node, inputs):
+        layer, before = node.layer, result.nodes.get(inputs[0])
+        if ((type(layer) is ReLU or type(layer) is ELU and layer.alpha == 1) and before and read[node.inputs[0]] == 1
                 and type(before.layer) in (Conv2D, ConvTranspose2D, Dense, MaxPool2D)):
             result.nodes[before.name] = before._replace(layer=Activated(before.layer, layer))
-            renamed[name] = before.name
-        else:
-            result.add(name, layer, *now)
-    return result
+            return before.name
+        return result.add(node.name, layer, *inputs)
+    return rebuilt(net, change)
 
 
 def parts(layer):
@@ -177,16 +174,17 @@ def for_grey(net):
     GraphError
         Where something else than a convolution reads the image.
     """
-    H, W, _ = net.input_shape
-    result = Graph((H, W, 1), net.sizes, net.meta)
-    for name, layer, inputs in net.nodes.values():
+    def change(result, node, inputs):
+        layer = node.layer
         if IMAGE in inputs:
             first, activation = parts(layer)
             if not is_convolution(layer):
-                raise GraphError(f"node {name!r} reads the image and is no convolution: it needs all channels, (N, H, W, C)")
+                raise GraphError(f"node {node.name!r} reads the image and is no convolution: it needs all channels, (N, H, W, C)")
             layer = summed(first) if activation is None else Activated(summed(first), activation)
-        result.add(name, layer, *inputs)
-    return result
+        return result.add(node.name, layer, *inputs)
+    grey = rebuilt(net, change)
+    grey.input_shape = (*net.input_shape[:2], 1)
+    return grey
 
 
 def summed(layer):

@@ -18,7 +18,7 @@ from lightnet import loops
 from lightnet.backend import run_backward, run_forward
 from lightnet.kernels import compiling, exponential, memory, packing, product, tables, tile
 from lightnet.kernels.images import Flat, images, is_regular, regular
-from lightnet.kernels.product import ALL, NONE, Operand, Part, Tables, multiply, one_pass
+from lightnet.kernels.product import ALL, NONE, Part, Tables, multiply, one_pass
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
 from lightnet.kernels.vector import LANES
 from lightnet.layers import Conv2D
@@ -133,7 +133,7 @@ def test_several_products_in_one_pass(biased):
         moved = Flat(several[0].reshape(3, -1)[n], 0)
         wanted[:] = expected(table, 1, moved, b, out, bias if biased in (ALL, n) else 0 * bias, STORE)
     computed = np.tile(out.memory, 3)
-    operands = [Operand(memory, 0, x.memory.size) for memory, x in zip((*several[:2], computed), (a, b, out))]
+    operands = [Flat(memory, x.memory.size, 0) for memory, x in zip((*several[:2], computed), (a, b, out))]
     one_pass(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
     np.testing.assert_allclose(computed, several[2], rtol=1e-4, atol=1e-4)
 

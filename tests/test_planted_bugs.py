@@ -215,7 +215,7 @@ BUGS = [
         'bias - norm.state["running_mean"]', 'bias + norm.state["running_mean"]',
         PASSES, ("batch norm in all places",)),
     Bug("batch norm folded though another reads the convolution", "transform:fold_batch_norm",
-        "before and read[inputs[0]] == 1 and", "before and",
+        "before and read[node.inputs[0]] == 1 and", "before and",
         PASSES, ("batch norm in all places",)),
     Bug("an ELU of any alpha fused", "transform:fuse_activations",
         " and layer.alpha == 1", "",
@@ -232,10 +232,10 @@ BUGS = [
 FORK = "Winograd, an ELU of another alpha, and a fork to a pool"
 BUGS_IN_THE_PLAN = [                                            # of the compiled loop, which itself runs as it is
     Bug("a pool before an ELU that others read", "transform:pool_first",
-        " and read[name] == 1", "",
+        " and read[node.name] == 1", "",
         PASSES, (f"fast: {FORK}",)),
     Bug("an activation fused though another reads the convolution", "transform:fuse_activations",
-        "before and read[inputs[0]] == 1", "before",
+        "before and read[node.inputs[0]] == 1", "before",
         PASSES, ("fast: a convolution read by an ELU and another",)),
     Bug("columns of steps that read each other", "engine.groups:Group.can_be_columns",
         " and not written & buffers_read(step)", "",

@@ -4,13 +4,10 @@ With a batch each thread takes whole images: nobody waits for anybody. The image
 together; units of work are claimed one by one, so a thread that wakes up late leaves more of them to the others.
 """
 
-import itertools
-from concurrent.futures import wait
-
 import numpy as np
 
 from ..kernels import compiling, memory
-from ..kernels.threads import pool
+from ..kernels.threads import pool, shared
 from .program import LINE, run
 from .steps import Foreign
 
@@ -29,29 +26,12 @@ class Runner:
         x = usable(x)
         y, threads = np.empty((len(x), *self.plan.output.shape), np.float32), self.plan.threads
         # images that are left over, which all threads do together
-        shared = len(x) - len(x) // threads * threads if self.compiled_throughout and threads > 1 else len(x)
-        self.each_alone(x[:len(x) - shared], y)
-        for n in range(len(x) - shared, len(x)):
+        together = len(x) - len(x) // threads * threads if self.compiled_throughout and threads > 1 else len(x)
+        alone = len(x) - together
+        shared(lambda n, thread: self.one(x[n], y[n], self.memory(thread), 1), alone, threads)
+        for n in range(alone, len(x)):
             self.one(x[n], y[n], self.memory(0), threads)
         return y
-
-    def each_alone(self, x, y):
-        """Whole images, each by the thread that claims it."""
-        unclaimed = itertools.count()
-
-        def work(memory):
-            while (n := next(unclaimed)) < len(x):
-                self.one(x[n], y[n], memory, 1)
-        if len(x):
-            others = [pool(self.plan.threads).submit(work, self.memory(i)) for i in range(1, self.plan.threads)]
-            try:
-                work(self.memory(0))
-            finally:
-                unclaimed = itertools.repeat(len(x))    # after an interrupt the others stop as well
-                begun = [other for other in others if not other.cancel()]       # one that has not begun has nothing left to do
-                wait(begun)                             # their memory is the next call's
-            for other in begun:
-                other.result()
 
     def memory(self, i):
         """The i-th memory, which one image at a time may use; zeros at first, as those around images stay."""

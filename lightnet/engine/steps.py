@@ -34,6 +34,7 @@ class Step:
     """
 
     kind = kind_name = None
+    layers = ()                                         # the classes that it serves
     granule, panels, weight_count = 1, 1, 0
     taps = ()                                           # (p, q) of a kernel whose windows do not overlap
     left = 0                                            # zeros that it reads left of the image
@@ -104,6 +105,11 @@ class Step:
         """Multiply-accumulates of a task's matrix products: what is executed, be it less or more than the layer's definition."""
         return 0
 
+    @classmethod
+    def serves(cls, layer):
+        """Whether the kind is for this layer."""
+        return type(layer) in cls.layers
+
     @staticmethod
     def padding(layer, out):
         """The zeros that it wants around its source, for an output of this shape."""
@@ -114,10 +120,7 @@ class Convolution(Step):
     """A convolution or a dense layer through the register tile."""
 
     kind = program.PRODUCT
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) in (Conv2D, Dense)
+    layers = Conv2D, Dense
 
     @staticmethod
     def padding(layer, out):
@@ -171,16 +174,14 @@ class Winograd(Step):
     kind, kind_name = program.WINOGRAD, "Winograd's Conv2D"
     granule = winograd.OUT
 
-    @staticmethod
-    def serves(layer, activation):
-        return (type(layer) is Conv2D and layer.kernel == (3, 3) and layer.stride == (1, 1)
-                and layer.in_channels % LANES == 0 and layer.out_channels % LANES == 0)
+    @classmethod
+    def serves(cls, layer):
+        return type(layer) is Conv2D and winograd.suits(layer.kernel, layer.stride, layer.in_channels, layer.out_channels)
 
     @staticmethod
     def padding(layer, out):
         """Zeros up to whole patches."""
-        (top, bottom), (left, right) = layer.padding
-        return (top, bottom + -out[0] % winograd.OUT), (left, right + -out[1] % winograd.OUT)
+        return winograd.to_whole_patches(layer.padding, out[:2])
 
     def prepare(self, source, target):
         weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]
@@ -190,8 +191,7 @@ class Winograd(Step):
 
     def use_scratch(self, begin, lines):
         """Take scratch for so many lines, from there on in each thread's memory; returns how many numbers."""
-        patches = -(-lines // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
-        block = -(-patches // -(-patches // PATCHES))
+        block = winograd.block_of(winograd.patches(lines, self.target.size[1]))
         self.fields.update(block=block, scratch=begin)
         return winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
 
@@ -205,18 +205,14 @@ class Winograd(Step):
         return first - top, last + 2 - top
 
     def macs(self, task):
-        patches = -(-task["lines"] // winograd.OUT) * -(-self.target.size[1] // winograd.OUT)
-        return patches * winograd.ENTRIES * self.fields["C"] * task["panels"] * LANES
-
-
-PATCHES = 64                                            # of Winograd's method in one go, at most
+        return winograd.patches(task["lines"], self.target.size[1]) * winograd.ENTRIES * self.fields["C"] * task["panels"] * LANES
 
 
 class Spread(Convolution):
     """A transposed convolution whose windows do not overlap."""
 
-    @staticmethod
-    def serves(layer, activation):
+    @classmethod
+    def serves(cls, layer):
         return (type(layer) is ConvTranspose2D and layer.kernel == layer.stride and layer.padding == ((0, 0), (0, 0))
                 and layer.output_padding == (0, 0) and layer.out_channels % LANES == 0)
 
@@ -247,10 +243,7 @@ class Pool(Step):
     """A max pool."""
 
     kind = program.POOL
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) is MaxPool2D
+    layers = (MaxPool2D,)
 
     def prepare(self, source, target):
         layer = self.layer
@@ -271,10 +264,7 @@ class Activation(Step):
     """An ELU or ReLU that no other step could do."""
 
     kind = program.ACTIVATION
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) in (ELULayer, ReLU)
+    layers = ELULayer, ReLU
 
     def prepare(self, source, target):
         self.fields.update(finish=ELU if type(self.layer) is ELULayer else RELU, alpha=getattr(self.layer, "alpha", 1))
@@ -284,10 +274,7 @@ class Copy(Step):
     """What a Concat reads and could not be computed in its place; an image that needs zeros around; Flatten."""
 
     kind, kind_name = program.COPY, "copy"
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) in (Concat, Flatten)
+    layers = Concat, Flatten
 
     def prepare(self, source, target):
         self.fields.update(OW=source.size[1], F=source.size[2])
@@ -304,10 +291,7 @@ class Addition(Step):
     """Two values; of more, one after the other."""
 
     kind = program.ADD
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) is Add
+    layers = (Add,)
 
     def prepare(self, source, target):
         second = self.sources[-1].buffer
@@ -320,6 +304,7 @@ class Sums(Step):
     """A global average's sums, of each band apart."""
 
     kind, kind_name = program.SUMS, "sums for the average"
+    layers = (GlobalAvgPool,)
     by_pixel = True
 
     def interleave(self, KH, KW):
@@ -327,10 +312,6 @@ class Sums(Step):
         buffer = self.sources[0].buffer
         step = (1, 1) if buffer.lines else (KH, KW)
         self.fields.update(W=self.sources[0].size[1] // KW, row=step[0] * buffer.row, pitch=step[1] * buffer.pitch)
-
-    @staticmethod
-    def serves(layer, activation):
-        return type(layer) is GlobalAvgPool
 
     def task(self, first, last):
         return {"lines": 1, "height": last - first}
@@ -354,8 +335,8 @@ class Foreign(Step):
 
     kind = -1                                           # the compiled loop never sees it
 
-    @staticmethod
-    def serves(layer, activation):
+    @classmethod
+    def serves(cls, layer):
         return True
 
 
@@ -364,7 +345,7 @@ KINDS = Winograd, Convolution, Spread, Pool, Activation, Copy, Addition, Sums, F
 
 def kind_for(layer):
     """The class of steps that serves a node's layer."""
-    return next(kind for kind in KINDS if kind.serves(*parts(layer)))
+    return next(kind for kind in KINDS if kind.serves(parts(layer)[0]))
 
 
 def finish_of(activation):

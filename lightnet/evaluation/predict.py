@@ -79,5 +79,5 @@ def attempt(file, meta):
         x = prepare(read_image(file), meta)
     except LightnetError as error:
         return None, error
-    same = all(np.array_equal(x[..., 0], x[..., c]) for c in range(1, x.shape[3]))
-    return (np.ascontiguousarray(x[..., :1]) if same else x), None          # one channel is enough for a compiled network
+    same = np.ptp(meta["mean"]) == np.ptp(meta["deviation"]) == 0
+    return (np.ascontiguousarray(x[..., :1]) if same else x), None          # one of equal channels is enough when compiled

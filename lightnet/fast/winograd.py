@@ -11,23 +11,20 @@ from ..kernels.vector import LANES
 from .padding import padded
 from .products import steps
 
-PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
-
 
 def serves(layer):
     """Whether this convolution has the form, and enough channels, that the method takes and is worth."""
-    return (layer.kernel == (3, 3) and layer.stride == (1, 1) and layer.in_channels % LANES == 0
-            and layer.out_channels % LANES == 0)
+    return kernel.suits(layer.kernel, layer.stride, layer.in_channels, layer.out_channels)
 
 
 def correlation(x, weight, bias, padding, y, finish):
     """``y = im2col(x) @ W + b``, finished."""
     C, F = weight.shape[2:]
     bias = bias_panels(bias)
-    U, around = kernel.packed(kernel.transformed_weights(weight)), to_whole_patches(padding, y.shape)
+    U, around = kernel.packed(kernel.transformed_weights(weight)), kernel.to_whole_patches(padding, y.shape[1:3])
 
     def job(start, stop):
-        block = block_of(stop - start, y.shape)
+        block = kernel.block_of((stop - start) * kernel.patches(*y.shape[1:3]))
         V, M = memory.empty((kernel.ENTRIES * kernel.apart(block, C),)), memory.empty((kernel.OUTPUTS,))
         kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
     return job
@@ -37,14 +34,14 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     """dx, and of a range of images dW (3, 3, C, F) and db; dy is multiplied by the slope of ``elu``, if any."""
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
-    Ut, around = kernel.packed(kernel.transformed_weights(turned)), to_whole_patches(padding, dy.shape)
+    Ut, around = kernel.packed(kernel.transformed_weights(turned)), kernel.to_whole_patches(padding, dy.shape[1:3])
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
     alpha = np.float32(elu.alpha if elu else 1)
-    enough = -(-PATCHES // patches(1, dy.shape))            # images for a block
+    enough = -(-kernel.PATCHES // kernel.patches(*dy.shape[1:3]))            # images for a block
 
     def job(start, stop):
-        block = block_of(min(enough, stop - start), dy.shape)
+        block = kernel.block_of(min(enough, stop - start) * kernel.patches(*dy.shape[1:3]))
         V, Z, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F, LANES))
         dU, db = memory.empty((kernel.ENTRIES * C * F,)), np.zeros(F, np.float32)
         for first, last in steps(start, stop, enough):
@@ -58,21 +55,3 @@ def gradients(x, dy, weight, padding, dx, elu=None):
             dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job
-
-
-def to_whole_patches(padding, y_shape):
-    """More zeros below and right, so that whole patches cover the image."""
-    (top, bottom), (left, right) = padding
-    OH, OW = y_shape[1:3]
-    return (top, bottom + -OH % kernel.OUT), (left, right + -OW % kernel.OUT)
-
-
-def block_of(N, y_shape):
-    """How many patches to take at a time: equal blocks of at most `PATCHES`."""
-    count = patches(N, y_shape)
-    return -(-count // -(-count // PATCHES))
-
-
-def patches(N, y_shape):
-    """How many cover N images."""
-    return N * -(-y_shape[1] // kernel.OUT) * -(-y_shape[2] // kernel.OUT)

@@ -15,10 +15,11 @@ from .threads import flush
 
 
 class Flat(NamedTuple):
-    """An array as one run of memory, and how far apart its images lie in it (0: all images use the same)."""
+    """An array as one run of memory, how far apart its images lie in it (0: all images use the same), and where they begin."""
 
     memory: np.ndarray
     stride: int = 0
+    start: int = 0
 
 
 class Images(NamedTuple):

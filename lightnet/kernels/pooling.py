@@ -194,15 +194,20 @@ wide_gather, narrow_gather, single_gather = map(gather_of, (WIDE, NARROW, 1)) if
 
 
 @compiled
+def span(i, K, S, before, size):
+    """Of the i-th window's K places the first one in an image of that size, and how many are; ``before`` zeros precede it."""
+    first = max(0, before - i * S)
+    return first, min(K, size + before - i * S) - first
+
+
+@compiled
 def largest(x, y, winner, KH, KW, SH, SW, top, left):
     """Maximum and winner of every window: winner (N * OH * OW * C), flat."""
     for n in range(x.N):
         for i in range(y.H):
-            p = max(0, top - i * SH)                                    # the window's first row inside the image
-            rows = min(KH, x.H + top - i * SH) - p
+            p, rows = span(i, KH, SH, top, x.H)
             for j in range(y.W):
-                q = max(0, left - j * SW)
-                columns = min(KW, x.W + left - j * SW) - q
+                q, columns = span(j, KW, SW, left, x.W)
                 x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
                 y0, w0 = n * y.stride + i * y.row + j * y.pitch, ((n * y.H + i) * y.W + j) * y.C
                 first, c = p * KW + q, 0
@@ -222,11 +227,9 @@ def maxima(x, y, KH, KW, SH, SW, top, left, finish):
     """Maximum of every window, finished: for inference, where nobody asks who won."""
     for n in range(x.N):
         for i in range(y.H):
-            p = max(0, top - i * SH)
-            rows = min(KH, x.H + top - i * SH) - p
+            p, rows = span(i, KH, SH, top, x.H)
             for j in range(y.W):
-                q = max(0, left - j * SW)
-                columns = min(KW, x.W + left - j * SW) - q
+                q, columns = span(j, KW, SW, left, x.W)
                 x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
                 y0, c = n * y.stride + i * y.row + j * y.pitch, 0
                 while c + WIDE <= x.C and rows == SIDE and columns == SIDE:

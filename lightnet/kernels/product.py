@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiling import CHECK, compiled
+from .images import Flat
 from .tile import ADD, LANES, PANELS, ROWS, tile
 from .vector import HAS_IR, prefetch
 
@@ -43,14 +44,6 @@ class Tables(NamedTuple):
     def scratch(self):
         """How many numbers the copies take."""
         return (len(self.panels_b) * LANES + BLOCK * ROWS) * self.block * self.length if self.packed else 1
-
-
-class Operand(NamedTuple):
-    """An array, where a product begins in it, and how much further on the next one does."""
-
-    memory: np.ndarray
-    start: int
-    step: int
 
 
 class Part(NamedTuple):
@@ -84,24 +77,23 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
                 one_pass(tables, Part(s, stop, 1, ALL if s == 0 else NONE, do),
-                         Operand(a.memory, a0, 0), Operand(b.memory, b0, 0), Operand(out.memory, out0, 0), bias)
+                         Flat(a.memory, 0, a0), Flat(b.memory, 0, b0), Flat(out.memory, 0, out0), bias)
 
 
 @compiled
 def one_pass(tables, part, a, b, out, bias):
-    """A part of the sum: all rows and columns. a, b, out: `Operand`."""
+    """A part of the sum: all rows and columns. a, b, out: `Flat`, from one product to the next a stride on."""
     a0, b0, out0 = a.start, b.start, out.start
     rows, panels = len(tables.rows), len(tables.panels_b)
-    tiles = max((rows + ROWS - 1) // ROWS, 1)
-    low, higher = rows // tiles, rows % tiles           # so many tiles, the first ones, have a row more than the others
+    tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
     for product in range(part.products):                # in here: a call of this function costs as much as a small product
         for first in range(0, tiles, BLOCK):
             last = min(first + BLOCK, tiles)
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
-                has_bias, r = part.biased == ALL or part.biased == product, first * low + min(first, higher)
+                has_bias = part.biased == ALL or part.biased == product
                 for t in range(first, last):
-                    height = low + (t < higher)
+                    r, height = t * rows // tiles, (t + 1) * rows // tiles - t * rows // tiles
                     if HAS_IR and tables.ahead:
                         fetch(tables, p, r, r + height, a.memory, a0)
                     tile(height, width, a.memory, a0, tables.rows, r, tables.segments_a, tables.step_a,
@@ -110,8 +102,7 @@ def one_pass(tables, part, a, b, out, bias):
                          out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
                          bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES,
                          part.finish)
-                    r += height
-        a0, b0, out0 = a0 + a.step, b0 + b.step, out0 + out.step
+        a0, b0, out0 = a0 + a.stride, b0 + b.stride, out0 + out.stride
 
 
 @compiled

@@ -85,16 +85,21 @@ def run(job, N):
     """A job over all ranges of images."""
     ranges = min(GROUPS, N)
     edges = [N * i // ranges for i in range(ranges + 1)] if ranges else []
-    threads = min(num_threads(), ranges)
-    results, unclaimed = [None] * ranges, itertools.count()
+    return shared(lambda i, thread: job(edges[i], edges[i + 1]), ranges, num_threads())
 
-    def work():
-        while (i := next(unclaimed)) < ranges:      # a thread that the system lets wait leaves its ranges to the others
-            results[i] = job(edges[i], edges[i + 1])
-    others = [pool(threads).submit(work) for _ in range(threads - 1)]
+
+def shared(work, count, threads):
+    """``work(i, thread)`` for each i below count, claimed one by one by threads of these numbers; the results in order of i."""
+    results, unclaimed, threads = [None] * count, itertools.count(), min(threads, count)
+
+    def claim(thread):
+        while (i := next(unclaimed)) < count:       # a thread that the system lets wait leaves its work to the others
+            results[i] = work(i, thread)
+    others = [pool(threads).submit(claim, thread) for thread in range(1, threads)]
     try:
-        work()
+        claim(0)
     finally:
+        unclaimed = itertools.repeat(count)         # after an error or an interrupt the others stop as well
         begun = [other for other in others if not other.cancel()]      # one that has not begun has nothing left to do
         wait(begun)
     for other in begun:

@@ -24,12 +24,13 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .images import Flat
-from .product import Operand, Part, Tables, check, one_pass
+from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
 from .tile import ADD, ELU, PANELS, RELU, ROWS, STORE
 from .vector import LANES
 
 OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
+PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
 POINTS = 0, 1, -1, 1 / 2, -2                            # the second must be 1: see `products`
 
 
@@ -43,6 +44,27 @@ def matrices(points):
     A[-1, -1] = G[-1, -1] = 1
     B[:, -1] = np.polynomial.polynomial.polyfromroots(points)
     return A, B, G
+
+
+def suits(kernel, stride, C, F):
+    """Whether a convolution has the form, and enough channels, that the method takes and is worth."""
+    return kernel == (3, 3) and stride == (1, 1) and C % LANES == 0 and F % LANES == 0
+
+
+def to_whole_patches(padding, out_size):
+    """More zeros below and right, so that whole patches cover an image of outputs."""
+    ((top, bottom), (left, right)), (OH, OW) = padding, out_size
+    return (top, bottom + -OH % OUT), (left, right + -OW % OUT)
+
+
+def patches(OH, OW):
+    """How many cover an image of outputs."""
+    return -(-OH // OUT) * -(-OW // OUT)
+
+
+def block_of(count):
+    """How many of so many patches to take at a time: equal blocks of at most `PATCHES`."""
+    return -(-count // -(-count // PATCHES))
 
 
 A, B, G = matrices(POINTS)
@@ -73,17 +95,6 @@ def patch(t, down, across):
     """Image, row and column of the t-th patch."""
     n, rest = divmod(t, down * across)
     i, j = divmod(rest, across)
-    return n, i, j
-
-
-@compiled
-def following(n, i, j, down, across):
-    """The patch after this one: without the division that takes longer than half of a transform."""
-    j += 1
-    if j == across:
-        i, j = i + 1, 0
-        if i == down:
-            n, i = n + 1, 0
     return n, i, j
 
 
@@ -141,10 +152,10 @@ def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
 
     ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all 16 outputs.
     """
+    left, right, result = Flat(a, a_step, 0), Flat(b, b_step, 0), Flat(out, out_step, 0)
     if CHECK:
-        check(tables, ENTRIES, Flat(a, a_step), Flat(b, b_step), Flat(out, out_step), bias, bias)
-    part = Part(0, len(tables.segments_a), ENTRIES, IN + 1, finish)
-    one_pass(tables, part, Operand(a, 0, a_step), Operand(b, 0, b_step), Operand(out, 0, out_step), bias)
+        check(tables, ENTRIES, left, right, result, bias, bias)
+    one_pass(tables, Part(0, len(tables.segments_a), ENTRIES, IN + 1, finish), left, right, result, bias)
 
 
 @compiled
@@ -209,8 +220,8 @@ def forward(x, U, bias, y, finish, block, V, M):
 @compiled
 def transformed_outputs(M, entry, t0, T, down, across, y, f0, columns, finish, edge):
     """``A^t M A`` of T patches, finished, into some columns of y."""
-    n, i, j = patch(t0, down, across)
     for t in range(T):
+        n, i, j = patch(t0 + t, down, across)
         start, rows, pixels = corner(y, n, i, j, OUT) + f0, min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
         whole = rows == OUT and pixels == OUT
         for f in range(0, columns, WIDTH):
@@ -224,7 +235,6 @@ def transformed_outputs(M, entry, t0, T, down, across, y, f0, columns, finish, e
                 outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
             if not whole:
                 edge_out(edge, y, start + f, rows, pixels)
-        n, i, j = following(n, i, j, down, across)
 
 
 @compiled
