@@ -28,6 +28,8 @@ class SGD:
         In [0, 1).
     l2 : float
         Factor of the weights in the gradient.
+    factors : dict of str to float, optional
+        On the learning rate of single parameters: ``{"fc.weight": 10}`` lets a new layer learn faster than a transferred trunk.
 
     Attributes
     ----------
@@ -54,8 +56,8 @@ class SGD:
     (5.1, -2.5)
     """
 
-    def __init__(self, net, lr, momentum=0.9, l2=0.0):
-        self.net, self.lr, self.momentum, self.l2 = net, lr, momentum, l2
+    def __init__(self, net, lr, momentum=0.9, l2=0.0, factors=None):
+        self.net, self.lr, self.momentum, self.l2, self.factors = net, lr, momentum, l2, factors or {}
         self.velocity = {name: np.zeros_like(w) for name, w in net.params.items()}
 
     def step(self):
@@ -65,7 +67,8 @@ class SGD:
         for name, w in self.net.params.items():
             if name not in grads:
                 raise BackwardError(f"parameter {name!r} has no gradient: call backward before step")
-            move(w, self.velocity[name], grads[name], self.lr, self.momentum, self.l2 if is_weight(name) else 0)
+            lr = self.lr * self.factors.get(name, 1)
+            move(w, self.velocity[name], grads[name], lr, self.momentum, self.l2 if is_weight(name) else 0)
 
 
 def update(w, v, gradient, lr, momentum, l2):

@@ -14,7 +14,7 @@ TORCHVISION = {"features.0": "conv1", "classifier.1": "conv10",
 SCALING = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
 
 
-def load_imagenet(net, path):
+def load_imagenet(net, path, layers=None):
     """Copy ImageNet weights into a network's layers of the same name and shape, and its input scaling into ``net.meta``.
 
     Parameters
@@ -25,6 +25,8 @@ def load_imagenet(net, path):
         SqueezeNet v1.1 in any format of `lightnet.interop.read_weights`, weights OIHW. Either PyTorch's state_dict, by
         torchvision's names (``features.3.squeeze.weight``); or the ONNX model zoo's, arrays weight0..25 and bias0..25, in the
         order conv1, then squeeze, expand1x1, expand3x3 of fire2 to fire9, then conv10.
+    layers : sequence of str, optional
+        Take only these, and what is inside them: ``["conv1", "fire2"]``. By default all that fit.
 
     Returns
     -------
@@ -42,13 +44,15 @@ def load_imagenet(net, path):
     trained trunk. conv10 fits only with 1000 classes.
     """
     params, loaded = net.params, []
+    inside = tuple(f"{layer}{end}" for layer in layers or () for end in "./")
     for name, array in renamed(read_weights(path), path).items():
-        if name in params and params[name].shape == array.shape:
+        wanted = layers is None or name.startswith(inside)
+        if wanted and name in params and params[name].shape == array.shape:
             params[name][...] = array
             loaded.append(name)
     if not loaded:
-        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters; "
-                              "expected light_cnn or a SqueezeNet")
+        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters"
+                              f"{f' in {list(layers)}' if layers else ''}; expected light_cnn or a SqueezeNet, and layers of theirs")
     net.meta.update(SCALING)
     return loaded
 

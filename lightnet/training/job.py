@@ -50,6 +50,10 @@ class Job:
         Of a SqueezeNet.
     imagenet : str or None
         File of ImageNet weights to start from.
+    imagenet_layers : sequence of str or None
+        Take only these layers from it, such as ``["conv1", "fire2"]``; None takes all that fit.
+    new_lr_factor : float
+        On the learning rate of the parameters that do not start from ImageNet.
     epochs, batch : int
     lr, momentum, l2 : float
     decay, decay_every, decay_after : float, int, int
@@ -71,6 +75,8 @@ class Job:
     fire: str = "classic"
     head_relu: bool = True
     imagenet: str | None = None
+    imagenet_layers: tuple | None = None
+    new_lr_factor: float = 1.0
     epochs: int | None = None
     batch: int | None = None
     lr: float | None = None
@@ -103,16 +109,27 @@ class Job:
         return f"arrangement-{self.arrangement}" if self.arrangement else "quick" if self.quick else "synthetic"
 
     def network(self):
-        """The untrained network."""
+        """The untrained network; its provenance says which parameters start from ImageNet."""
         if self.model == "light_cnn":
             net = models.light_cnn(seed=self.seed)
         else:
             net = models.squeezenet(self.bypass, self.fire, classes=2, head_relu=self.head_relu, seed=self.seed)
+        net.meta["input_size"] = self.size
         if self.imagenet:
-            loaded = models.load_imagenet(net, self.imagenet)
-            print(f"{sum(net.params[name].size for name in loaded):,} of {sum(w.size for w in net.params.values()):,} parameters "
-                  "start from ImageNet")
+            net.meta["provenance"]["from_imagenet"] = models.load_imagenet(net, self.imagenet, self.imagenet_layers)
         return net
+
+    def trainer(self, sets):
+        """A trainer of a fresh network on the sets of `read_sets`; the training set is augmented here, if at all."""
+        net, (greys, labels) = self.network(), sets["train"]
+        transferred = net.meta["provenance"].get("from_imagenet", [])
+        if not transferred:                                 # ImageNet's weights come with their own scaling
+            net.meta.update(mean=float(greys.mean()), deviation=float(greys.std()))
+        if self.augment:
+            greys, labels = augment.augment(greys, labels, self.seed)
+        factors = {name: self.new_lr_factor for name in net.params if transferred and name not in transferred}
+        return Trainer(net, SGD(net, self.lr, self.momentum, self.l2, factors), (greys, labels), sets["validation"], self.batch,
+                       np.random.default_rng(self.seed), step_decay(self.decay, self.decay_every, self.decay_after))
 
 
 def start(job, name=None, parent="runs"):
@@ -154,27 +171,19 @@ def go_on(folder, epochs=None):
 
 def run(job, folder):
     """The job, top to bottom."""
-    splits = synthetic_splits(job, folder) if not job.arrangement else real_splits(job)
+    splits = slices_of(job, folder)
     rows = manifest(splits)
-    sets = {split: load(slices, job.size, progress=partial(tqdm, desc=f"reading {split}", leave=False))
-            for split, slices in splits.items()}
-
-    net = job.network()
-    greys, labels = sets["train"]
-    net.meta["input_size"] = job.size
-    if not job.imagenet:                                    # which come with their own scaling
-        net.meta.update(mean=float(greys.mean()), deviation=float(greys.std()))
+    sets = read_sets(job, splits)
+    trainer = job.trainer(sets)
+    net = trainer.net
+    say_what_is_transferred(net)
     fingerprint = {"settings": job.settings(), "data": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
-    if job.augment:
-        greys, labels = augment.augment(greys, labels, job.seed)
-    trainer = Trainer(net, SGD(net, job.lr, job.momentum, job.l2), (greys, labels), sets["validation"], job.batch,
-                      np.random.default_rng(job.seed), step_decay(job.decay, job.decay_every, job.decay_after))
     if (folder / "checkpoint.npz").exists():
         resume(folder / "checkpoint.npz", trainer, fingerprint)
         print(f"Going on after epoch {len(trainer.history)}.")
     write_manifest(folder / "manifest.csv", rows)           # only now: a refused checkpoint leaves the old list
     train(trainer, job, folder, fingerprint)
-    net.meta["provenance"] = {**fingerprint, "epochs": len(trainer.history), **versions()}
+    net.meta["provenance"] |= {**fingerprint, "epochs": len(trainer.history), **versions()}
 
     print("Now the test set, once.")
     footer = "Not for clinical use" if job.arrangement else "Synthetic slices, no patient's"
@@ -196,6 +205,26 @@ def train(trainer, job, folder, fingerprint):
         print(f"\nStopped; {len(trainer.history)} of {job.epochs} epochs are kept. Go on with: lightnet train --resume {folder}")
         raise
     print(f"Trained in {time.perf_counter() - began:.0f} s.")
+
+
+def slices_of(job, folder):
+    """The slices of a job by split; synthetic ones are drawn into its folder."""
+    return real_splits(job) if job.arrangement else synthetic_splits(job, folder)
+
+
+def read_sets(job, splits):
+    """Slices as (greys, labels), resized, by split."""
+    return {split: load(slices, job.size, progress=partial(tqdm, desc=f"reading {split}", leave=False))
+            for split, slices in splits.items()}
+
+
+def say_what_is_transferred(net):
+    """Which layers start from ImageNet, and which are new."""
+    transferred = net.meta["provenance"].get("from_imagenet")
+    if transferred:
+        new = dict.fromkeys(name.rpartition(".")[0] for name in net.params if name not in transferred)
+        print(f"{sum(net.params[name].size for name in transferred):,} of {sum(w.size for w in net.params.values()):,} parameters "
+              f"start from ImageNet; new are {', '.join(new)}.")
 
 
 def synthetic_splits(job, folder):

@@ -1,0 +1,231 @@
+"""Bayesian search for learning rate, momentum and L2: ``lightnet search``.
+
+Every attempt is a whole training; what is looked for are the values after which the validation accuracy f is highest. A
+Gaussian process is fitted to the attempts so far, *the surrogate*: at every point of the space a mean and a deviation of what f may be
+there. The next attempt is where the improvement that may be expected over the best f so far, E[max(f - f_best, 0)], is largest:
+where the mean is high, or little is known. "Observed" is the best accuracy that was measured, "estimated" the surrogate's mean at
+the same point: lower, as the best of many noisy measurements is likely to have been a lucky one.
+
+Each attempt is a line in ``journal.jsonl``, written when it ends. What is proposed next is a function of the journal and the
+search's seed alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight.
+
+scikit-optimize fits the surrogate. It is no longer developed, and used in this file alone.
+
+References
+----------
+.. [1] Snoek, Larochelle & Adams 2012, "Practical Bayesian optimization of machine learning algorithms", arXiv:1206.2944
+.. [2] Polsinelli, Cinque & Placidi 2020, arXiv:2004.12837, Tables 3 and 4: 30 attempts of 20 epochs. The ranges are ours: round
+   numbers about the values that the paper found.
+"""
+
+import dataclasses
+import json
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import joblib
+import numpy as np
+from skopt import Optimizer, Space
+from skopt.sampler import Lhs
+from skopt.space import Real
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from ..backend import num_threads, set_num_threads
+from ..data import covid_ct
+from ..errors import CheckpointError, FileError, TrainingError
+from ..files import whole
+from .checkpoint import versions
+from .job import Job, read_sets, say_what_is_transferred, slices_of
+from .run import free_folder
+
+RANGES = {"lr": (1e-4, 1e-1, "log-uniform"), "momentum": (0.5, 0.99, "uniform"), "l2": (1e-12, 1e-2, "log-uniform")}
+SPACE = Space([Real(low, high, prior=prior, name=name) for name, (low, high, prior) in RANGES.items()])
+SPREAD = 8                                      # attempts before the first surrogate: a Latin hypercube
+CHANCE = 0.5                                    # what a diverged attempt counts for: a coin's accuracy
+
+
+@dataclass
+class Search:
+    """The settings of a search.
+
+    Parameters
+    ----------
+    job : Job
+        What an attempt trains. Attempt k has the seed ``job.seed + k``, so that none is best by one seed's luck alone.
+    attempts : int
+        In all.
+    at_once : int
+        Attempts that run side by side, on an equal share of the threads each. They are proposed together, before any of them is
+        known, so a search with another number goes another way.
+    """
+
+    job: Job
+    attempts: int = 30
+    at_once: int = 1
+
+    def propose(self, done):
+        """The values that the next attempts are to try, given the attempts of all rounds before.
+
+        Returns
+        -------
+        list of dict
+            One for each attempt of the round: lr, momentum, l2.
+        """
+        first, last = len(done), min(len(done) + self.at_once, self.attempts)
+        spread = Lhs().generate(SPACE.dimensions, SPREAD, random_state=self.job.seed)
+        points = spread[first:last]
+        if len(points) < last - first:
+            with threadpool_limits(1):                      # the same points whatever the number of threads
+                points += fitted(done, self.job.seed + first).ask(last - first - len(points))
+        return [dict(zip(RANGES, map(float, point), strict=True)) for point in points]
+
+    def best(self, done):
+        """The best attempt with its ``estimated`` accuracy; of equally good ones, that of the higher estimate."""
+        with threadpool_limits(1):
+            surrogate = fitted(done, self.job.seed).models[-1]
+            estimates = -surrogate.predict(SPACE.transform([point_of(one) for one in done]))
+        return max(({**one, "estimated": float(estimate)} for one, estimate in zip(done, estimates, strict=True)),
+                   key=lambda one: (one["accuracy"], one["estimated"]))
+
+
+def fitted(done, seed):
+    """An optimizer whose surrogate is fitted to the attempts; it minimizes, so it is told the accuracy's negative."""
+    optimizer = Optimizer(SPACE, "GP", n_initial_points=0, acq_func="EI", acq_optimizer="lbfgs", random_state=seed)
+    optimizer.tell([point_of(one) for one in done], [-one["accuracy"] for one in done])
+    return optimizer
+
+
+def point_of(attempt):
+    """An attempt's values in the order of the space."""
+    return [attempt[name] for name in RANGES]
+
+
+def start(search, name=None, parent="runs"):
+    """Run a search in a folder of its own; returns the folder, and the best attempt."""
+    if search.job.arrangement:
+        covid_ct.find(search.job.data)                      # before a folder is made for nothing
+    folder = free_folder(parent, name or f"search-{search.job.kind}")
+    write_settings(search, folder)
+    return folder, run(search, folder)
+
+
+def go_on(folder, attempts=None):
+    """Go on with the search of a folder; to so many attempts in all, if given."""
+    folder = Path(folder)
+    try:
+        kept = json.loads((folder / "search.json").read_text())
+        search = Search(Job(**kept.pop("job")), **kept)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder / 'search.json'}: cannot be read ({error}); expected the folder of a search that "
+                              "`lightnet search` began") from error
+    if attempts:
+        search = dataclasses.replace(search, attempts=attempts)
+        write_settings(search, folder)
+    return folder, run(search, folder)
+
+
+def write_settings(search, folder):
+    """Keep the search's settings in its folder."""
+    with whole(folder / "search.json") as file:
+        json.dump(dataclasses.asdict(search), file, indent=2)
+
+
+def run(search, folder):
+    """Make every attempt that the journal does not have yet; returns the best one."""
+    journal = Journal(folder / "journal.jsonl")
+    if len(journal.attempts) < search.attempts:
+        slices = slices_of(search.job, folder)
+        sets = read_sets(search.job, {split: slices[split] for split in ("train", "validation")})   # no test set is read
+        say_what_is_transferred(search.job.network())
+        if journal.attempts:
+            print(f"Going on after {len(journal.attempts)} attempts.")
+        with tqdm(total=search.attempts, initial=len(journal.attempts), unit=" attempts", smoothing=0) as bar:
+            for first in range(0, search.attempts, search.at_once):
+                make_round(search, sets, journal, first, bar)
+    best = search.best(journal.upto(search.attempts))
+    with whole(folder / "best.json") as file:
+        json.dump(best, file, indent=2)
+    return best
+
+
+def make_round(search, sets, journal, first, bar):
+    """Make the attempts from number `first` on that are proposed together, but for those that are in the journal."""
+    numbers = range(first, min(first + search.at_once, search.attempts))
+    missing = [number for number in numbers if number not in journal.attempts]
+    if not missing:
+        return
+    values = dict(zip(numbers, search.propose(journal.upto(first)), strict=True))
+    jobs = [dataclasses.replace(search.job, seed=search.job.seed + number, **values[number]) for number in missing]
+    threads = max(1, num_threads() // search.at_once)
+    workers = joblib.Parallel(n_jobs=len(jobs), return_as="generator_unordered")
+    for result in workers(joblib.delayed(attempt)(job, sets, number, threads) for job, number in zip(jobs, missing, strict=True)):
+        journal.append(result)
+        bar.update()
+        bar.write("attempt {number:2}   lr {lr:.3g}   momentum {momentum:.3f}   l2 {l2:.1e}   validation accuracy {accuracy:.3f}"
+                  .format(**result))
+
+
+def attempt(job, sets, number, threads):
+    """Train a job's network; the journal's line, a dict."""
+    set_num_threads(threads)                                # another process, perhaps on another machine
+    began, trainer, last = time.perf_counter(), job.trainer(sets), {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                 # that a rate leads nowhere is what a search is to find out
+            trainer.fit(job.epochs, progress=False)
+        last = trainer.history[-1]
+    except TrainingError:
+        pass
+    return {"number": number, "seed": job.seed, **{name: getattr(job, name) for name in RANGES},
+            "accuracy": last.get("validation_accuracy", CHANCE), "loss": last.get("loss"),
+            "validation_loss": last.get("validation_loss"), "diverged": not last, "epochs": len(trainer.history), "size": job.size,
+            "seconds": round(time.perf_counter() - began, 1), "threads": threads, "ended": datetime.now().isoformat("T", "seconds"),
+            **versions()}
+
+
+class Journal:
+    """The attempts of a search by number, and the file that has them, a line of JSON each.
+
+    A line that was cut off when the process was killed is dropped, with the attempt.
+    """
+
+    def __init__(self, path):
+        self.path, self.attempts = path, {}
+        if path.exists():
+            self.read()
+
+    def read(self):
+        """Take the file's attempts, and leave whole lines only in it."""
+        text = self.path.read_text()
+        complete = text[:text.rfind("\n") + 1]
+        for number, line in enumerate(complete.splitlines(), start=1):
+            try:
+                found = json.loads(line)
+                self.attempts[found["number"]] = found
+                point_of(found), found["accuracy"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(f"{self.path}, line {number}: no attempt ({type(error).__name__}: {error}); expected what "
+                                      "`lightnet search` wrote. Remove the line, and its attempt is made again") from error
+        if complete != text:
+            with whole(self.path) as file:
+                file.write(complete)
+
+    def append(self, result):
+        """Add an attempt; it is on disk when this returns."""
+        self.attempts[result["number"]] = result
+        try:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(result) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be written ({error.strerror}); every attempt must be, make room") from error
+
+    def upto(self, number):
+        """The attempts below a number, in order."""
+        return [self.attempts[k] for k in sorted(self.attempts) if k < number]
