@@ -60,6 +60,12 @@ def find(folder: str | os.PathLike | None = None) -> Path:
     raise DatasetError(f"{folder}: {found}; expected Data-split/ and Images-processed/ there or in COVID-CT/. {repair}")
 
 
+def beside(folder: str | os.PathLike | None, path: str | os.PathLike) -> Path:
+    """Return a file's path as it is given if it is there, else that below the data folder (None: LIGHTNET_DATA)."""
+    folder = folder or os.environ.get("LIGHTNET_DATA")
+    return Path(path) if not folder or Path(path).exists() else Path(folder, path)
+
+
 def official_split(clone: Path) -> tuple[Parts, Parts]:
     """Read the split that comes with the data set.
 

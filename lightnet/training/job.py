@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .. import models
 from ..data import augment, covid_ct, phantom
+from ..data.covid_ct_files import beside
 from ..data.folder import read_folder
 from ..data.manifest import manifest, write_manifest
 from ..data.slices import load
@@ -49,7 +50,7 @@ class Job:
     bypass, fire, head_relu
         Of a SqueezeNet.
     imagenet : str or None
-        File of ImageNet weights to start from.
+        File of ImageNet weights to start from; looked for below the folder of the real slices as well.
     imagenet_layers : sequence of str or None
         Take only these layers from it, such as ``["conv1", "fire2"]``; None takes all that fit.
     new_lr_factor : float
@@ -116,7 +117,8 @@ class Job:
             net = models.squeezenet(self.bypass, self.fire, classes=2, head_relu=self.head_relu, seed=self.seed)
         net.meta["input_size"] = self.size
         if self.imagenet:
-            net.meta["provenance"]["from_imagenet"] = models.load_imagenet(net, self.imagenet, self.imagenet_layers)
+            file = beside(self.data, self.imagenet)
+            net.meta["provenance"]["from_imagenet"] = models.load_imagenet(net, file, self.imagenet_layers)
         return net
 
     def trainer(self, sets):

@@ -89,7 +89,7 @@ def write_run(folder, net, history, sets):
 def write_scores(folder, model, sets):
     """Write what a network said of some sets of slices to a folder.
 
-    ``metrics.json`` has each under its name. Those called test... also get ``confusion_matrix.png``, ``roc.png``,
+    ``metrics.json`` has each under its name, ``scores.csv`` every slice. Those called test... also get ``confusion_matrix.png``, ``roc.png``,
     ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv`` beside the
     model: who looks at a test set more than once should be seen to.
 
@@ -103,11 +103,22 @@ def write_scores(folder, model, sets):
     found = {one.name: one.metrics() for one in sets}
     with whole(folder / "metrics.json") as file:
         json.dump({name: result.to_dict() for name, result in found.items()}, file, indent=2)
+    write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):
             log(model.with_name("test_evaluations.csv"), one, found[one.name], model)
             draw(folder, one, found[one.name])
     return found
+
+
+def write_slice_scores(path, sets):
+    """Every slice's score: what any other metric, interval or comparison is computed from."""
+    with whole(path, newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["set", "name", "source", "patient", "label", "p_covid"])
+        for one in sets:
+            for piece, label, score in zip(one.slices, one.labels, one.scores, strict=True):
+                writer.writerow([one.name, piece.name, piece.source, piece.patient or "", label, f"{score:.9g}"])
 
 
 def log(path, scored, result, model):

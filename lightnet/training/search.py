@@ -38,6 +38,7 @@ from tqdm import tqdm
 from ..backend import num_threads, set_num_threads
 from ..data import covid_ct
 from ..errors import CheckpointError, FileError, TrainingError
+from ..evaluation import search_plots
 from ..files import whole
 from .checkpoint import versions
 from .job import Job, read_sets, say_what_is_transferred, slices_of
@@ -91,6 +92,29 @@ class Search:
             estimates = -surrogate.predict(SPACE.transform([point_of(one) for one in done]))
         return max(({**one, "estimated": float(estimate)} for one, estimate in zip(done, estimates, strict=True)),
                    key=lambda one: (one["accuracy"], one["estimated"]))
+
+
+    def surrogate(self, done, steps=60):
+        """The surrogate on lines through the best attempt, one along each axis, and on the plane of rate and momentum.
+
+        Returns
+        -------
+        lines : dict of str to (values, mean, deviation), each an ndarray (steps,)
+        plane : (rates, momenta, mean), ndarrays (steps,), (steps,) and (steps, steps)
+            Of mean a row is a momentum.
+        """
+        best, model = self.best(done), fitted(done, self.job.seed).models[-1]
+        grid = {name: np.geomspace(low, high, steps) if prior == "log-uniform" else np.linspace(low, high, steps)
+                for name, (low, high, prior) in RANGES.items()}
+
+        def at(points):
+            with threadpool_limits(1):
+                mean, deviation = model.predict(SPACE.transform([point_of({**best, **point}) for point in points]), return_std=True)
+            return -mean, deviation
+
+        lines = {name: (values, *at([{name: value} for value in values])) for name, values in grid.items()}
+        mean, _ = at([{"lr": lr, "momentum": momentum} for momentum in grid["momentum"] for lr in grid["lr"]])
+        return lines, (grid["lr"], grid["momentum"], mean.reshape(steps, steps))
 
 
 def fitted(done, seed):
@@ -147,9 +171,12 @@ def run(search, folder):
         with tqdm(total=search.attempts, initial=len(journal.attempts), unit=" attempts", smoothing=0) as bar:
             for first in range(0, search.attempts, search.at_once):
                 make_round(search, sets, journal, first, bar)
-    best = search.best(journal.upto(search.attempts))
+    done = journal.upto(search.attempts)
+    best = search.best(done)
     with whole(folder / "best.json") as file:
         json.dump(best, file, indent=2)
+    search_plots.convergence(done, folder / "convergence.png")
+    search_plots.surrogate(*search.surrogate(done), done, best, folder / "surrogate.png")
     return best
 
 

@@ -1,0 +1,315 @@
+"""Control classifiers: what a network's score must be compared with before it says anything about disease.
+
+Each control sees something that has no, or little, to do with lungs: the file's header, the slice's border, everything
+but the lungs. It is trained on a split's training slices and evaluated once on its test slices. Where such a control
+does better than the majority class, the data set tells its classes apart without any sign of disease, and a network may
+use that too; the control does not show *that* it does (DeGrave et al. 2021). All classifiers but the majority class are
+one random forest with scikit-learn's default settings, not tuned: a control that fails does not prove that there is
+nothing to be found.
+
+References
+----------
+Maguolo & Nanni 2021, "A critic evaluation of methods for COVID-19 automatic detection from X-ray images", Information
+    Fusion 76:1 (the lungs blacked out).
+DeGrave, Janizek & Lee 2021, "AI for radiographic COVID-19 detection selects shortcuts over signal", Nature Machine
+    Intelligence 3:610.
+Breiman 2001, "Random forests", Machine Learning 45:5.
+Otsu 1979, "A threshold selection method from gray-level histograms", IEEE Trans. Systems, Man, and Cybernetics 9:62.
+Ojala & Garriga 2010, "Permutation tests for studying classifier performance", J. Machine Learning Research 11:1833.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from ..data.images import FORMATS, read_image
+from ..data.prepare import resize
+from ..data.slices import Slice
+from ..errors import DatasetError
+from .metrics import UNDEFINED_BECAUSE, Metrics, evaluate
+
+SIZE = 48  # a slice's width and height as the forest sees it: coarse, but a few hundred slices train no finer one
+BORDER = 4  # pixels of it
+ALIKE = 227  # width and height of every slice once re-encoded: what a network gets
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F")
+MASK_SIZE, CORNER = 128, 6  # lungs are looked for at this size; the side of the blocks at its corners
+
+# Each control's name, and what its classifier sees of a slice; `views` computes it.
+SEES = {
+    "no pixel": "width, height, byte count, mode, file format by content",
+    "no pixel, no format": "width, height, byte count, mode",
+    "border": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, grey",
+    "whole": f"{SIZE} x {SIZE}, grey",
+    "no lungs": f"{SIZE} x {SIZE}, grey, the lungs black",
+    "no lungs' box": f"{SIZE} x {SIZE}, grey, the upright box around the lungs black",
+    "only lungs": f"{SIZE} x {SIZE}, grey, all but the lungs black",
+    "no pixel, re-encoded": f"byte count as a grey {ALIKE} x {ALIKE} JPEG of quality 90",
+    "border, re-encoded": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, re-encoded likewise",
+}
+NEEDS_LUNGS = ("no lungs", "no lungs' box", "only lungs")
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control on one test split.
+
+    Parameters
+    ----------
+    name, sees : str
+        What it is called, and what its classifier was given.
+    split : str
+        Where it was evaluated.
+    n : int
+        Slices there.
+    runs : tuple of Metrics
+        One; for shuffled labels one a permutation.
+    note : str
+        What a reader of the number must know.
+    """
+
+    name: str
+    sees: str
+    split: str
+    n: int
+    runs: tuple[Metrics, ...]
+    note: str = ""
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics; of several runs the first one's."""
+        return self.runs[0]
+
+    def spread(self, metric: str) -> tuple[float, float, float]:
+        """Return a metric's mean, lowest and highest value over the runs."""
+        values = np.array([getattr(run, metric).value for run in self.runs])
+        return float(values.mean()), float(values.min()), float(values.max())
+
+    def to_dict(self) -> dict:
+        """Plain numbers, strings, lists and dicts, as JSON wants them."""
+        runs = [run.to_dict() for run in self.runs]
+        return {"name": self.name, "sees": self.sees, "split": self.split, "n": self.n, "note": self.note, "runs": runs}
+
+    def __str__(self) -> str:
+        numbers = []
+        for name in ("accuracy", "auc"):
+            mean, low, high = self.spread(name)
+            several = f"{mean:.3f} ({low:.3f} to {high:.3f})"
+            numbers.append(f"{name} {getattr(self.metrics, name) if len(self.runs) == 1 else several}")
+        return f"{self.split:<7}{self.name:<22}{numbers[0]:<32}{numbers[1]:<27}{self.note}".rstrip()
+
+
+def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, shuffles: int = 5, trees: int = 500,
+        progress: Callable[..., Iterable] | None = None) -> list[Control]:
+    """Train every control on the training slices, and evaluate each once on every test split.
+
+    Parameters
+    ----------
+    splits : mapping of str to sequence of Slice
+        "train", and one or more whose names start with "test"; others are not looked at. `Arrangement.splits` is one.
+    seed : int
+        Of the forests, the permutations and the bootstrap.
+    shuffles : int
+        Permutations of the training labels; each trains a forest on whole slices.
+    trees : int
+        In each forest.
+    progress : callable, optional
+        Wraps the reading of the slices as ``progress(iterable, total=N)``: tqdm, for one.
+
+    Returns
+    -------
+    controls : list of Control
+        For each test split the majority class, then those of `SEES`, then "shuffled labels".
+
+    Raises
+    ------
+    DatasetError
+        There is no training or no test split, or the training split has one class only; a slice cannot be read.
+    ImageError
+        A slice is no image.
+
+    Notes
+    -----
+    "Byte count" and the header are the file's as it stands; a transposed slice's width is its file's. A slice of the
+    Italian set is cropped to the lungs, so its border is lung more often than another's.
+    """
+    tests = _tests(splits)
+    seen = _see([one for name in ("train", *tests) for one in splits[name]], progress)
+    train = splits["train"]
+    labels = np.array([one.label for one in train])
+    share = float(labels.mean())
+    majority = {name: np.full(len(splits[name]), share) for name in tests}
+    found = [_control("majority class", "nothing", splits[name], name, [majority[name]], seed) for name in tests]
+    for view, sees in SEES.items():
+        scores = _scores(seen, view, splits, labels, seed, trees)
+        for name in tests:
+            note = _note(seen, train, splits[name]) if view in NEEDS_LUNGS else ""
+            found.append(_control(view, sees, splits[name], name, [scores[name]], seed, note))
+    found += _shuffled(seen, splits, labels, seed, shuffles, trees)
+    return sorted(found, key=lambda one: list(tests).index(one.split))  # stable: the controls keep their order
+
+
+def views(one: Slice) -> dict[str, np.ndarray]:
+    """Return what each control of `SEES` is given of a slice, as a flat float32 array; "found" says if it has lungs."""
+    data, grey = one.bytes(), one.read()
+    mask = lungs(grey)
+    alike = _reencoded(grey)
+    header, whole = _header(data), resize(grey, SIZE)
+    return {
+        "no pixel": header,
+        "no pixel, no format": header[: -len(FORMATS)],
+        "border": _border(whole),
+        "whole": whole.ravel(),
+        "no lungs": resize(np.where(mask, 0, grey), SIZE).ravel(),
+        "no lungs' box": resize(np.where(_box(mask), 0, grey), SIZE).ravel(),
+        "only lungs": resize(np.where(mask, grey, 0), SIZE).ravel(),
+        "no pixel, re-encoded": _header(alike),
+        "border, re-encoded": _border(resize(read_image(io.BytesIO(alike)), SIZE)),
+        "found": mask.any(),
+    }
+
+
+def lungs(grey: np.ndarray) -> np.ndarray:
+    """Find the lungs: dark regions inside the body.
+
+    Parameters
+    ----------
+    grey : ndarray, shape (H, W), floating point
+        Values in 0..1, as `Slice.read` returns them.
+
+    Returns
+    -------
+    mask : ndarray, shape (H, W), bool
+        All False where none are found.
+
+    Notes
+    -----
+    At 128 x 128 pixels: dark is below Otsu's threshold of the middle two thirds; thin bridges are opened; a region is
+    the air around the body, and dropped, if it reaches into a corner or has a long side on the frame; it is dropped too
+    if it is smaller than 1 % of the slice; what is left is closed, which takes in vessels, and filled. A slice may be
+    cropped to the lungs, so a region that only touches the frame stays.
+
+    The method is simple, and wrong in places: a dense lesion at the pleura is as bright as the body and stays outside;
+    larger airways, bowel gas and air inside a white frame may count as lung; of lungs cut off by the frame one may be
+    missing. It is for controls and pictures, not for measuring lungs.
+
+    Examples
+    --------
+    >>> chest = np.full((100, 120), 0.9)
+    >>> chest[30:70, 20:50] = chest[30:70, 70:100] = 0.2
+    >>> mask = lungs(chest)
+    >>> mask.shape, bool(mask[50, 35]), bool(mask[50, 60]), round(float(mask.mean()), 1)
+    ((100, 120), True, False, 0.2)
+    """
+    small = resize(grey, MASK_SIZE)
+    middle = slice(MASK_SIZE // 6, -(MASK_SIZE // 6))
+    dark = ndimage.binary_opening(small < _otsu(small[middle, middle]))
+    regions, _ = ndimage.label(dark)
+    mask = np.pad(_inside(regions)[regions], 8)  # so that closing does not stop at the frame
+    mask = ndimage.binary_fill_holes(ndimage.binary_closing(mask, iterations=5))[8:-8, 8:-8]
+    return np.array(Image.fromarray(mask).resize(np.shape(grey)[::-1], Image.Resampling.NEAREST))
+
+
+def _inside(regions: np.ndarray) -> np.ndarray:
+    """Say of each numbered region (and of 0, the bright rest) whether it is inside the body."""
+    count = regions.max() + 1
+    area = np.bincount(regions.ravel(), minlength=count)
+    frame = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    on_frame = np.bincount(frame, minlength=count)
+    inside = (area > 0.01 * regions.size) & (on_frame < 0.8 * np.sqrt(area))
+    inside[0] = False
+    for rows in (slice(CORNER), slice(-CORNER, None)):
+        for columns in (slice(CORNER), slice(-CORNER, None)):
+            inside[np.unique(regions[rows, columns])] = False
+    return inside
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Return the threshold with the highest variance between the two sides (Otsu 1979, equation 18)."""
+    counts, edges = np.histogram(values, 64, (0, 1))
+    omega = np.cumsum(counts) / counts.sum()  # the share below
+    mu = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2) / counts.sum()
+    between = (mu[-1] * omega - mu) ** 2 / np.maximum(omega * (1 - omega), 1e-9)
+    return float(edges[1:][between.argmax()])
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    """Fill the smallest upright rectangle around a mask."""
+    box = np.zeros_like(mask)
+    for place in ndimage.find_objects(mask.astype(np.uint8)):  # none, or one
+        box[place] = True
+    return box
+
+
+def _header(data: bytes) -> np.ndarray:
+    """Width, height, byte count, then one number a mode and one a format: 1 for the file's own."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kinds = [image.mode == mode for mode in MODES] + [image.format == name for name in FORMATS]
+        return np.array([image.width, image.height, len(data), *kinds], np.float32)
+
+
+def _border(square: np.ndarray) -> np.ndarray:
+    outer = np.ones(square.shape, bool)
+    outer[BORDER:-BORDER, BORDER:-BORDER] = False
+    return square[outer]
+
+
+def _reencoded(grey: np.ndarray) -> bytes:
+    """Write any slice as the same kind of file."""
+    levels = np.rint(255 * resize(grey, ALIKE)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, format="JPEG", quality=90)
+    return file.getvalue()
+
+
+def _tests(splits: Mapping[str, Sequence[Slice]]) -> tuple[str, ...]:
+    """Return the names of the test splits, or raise what `run` documents."""
+    tests = tuple(name for name in splits if name.startswith("test") and splits[name])
+    if not splits.get("train") or not tests:
+        raise DatasetError(f"splits {', '.join(splits) or 'none'}: expected slices in 'train' and in one or more whose "
+                           f"names start with 'test'")
+    if len({one.label for one in splits["train"]}) < 2:
+        raise DatasetError("the training split has one class only; expected slices of both")
+    return tests
+
+
+def _see(slices: Sequence[Slice], progress: Callable[..., Iterable] | None) -> dict[Slice, dict[str, np.ndarray]]:
+    """Read every slice once, whatever the number of splits it is in."""
+    distinct = list(dict.fromkeys(slices))
+    return {one: views(one) for one in (progress(distinct, total=len(distinct)) if progress else distinct)}
+
+
+def _scores(seen, view, splits, labels, seed, trees) -> dict[str, np.ndarray]:
+    """Train a forest on one view of the training slices; return its p_covid for each test split."""
+    from sklearn.ensemble import RandomForestClassifier  # slow to import, and nothing else here needs it
+
+    def given(name):
+        return np.stack([seen[one][view] for one in splits[name]])
+
+    forest = RandomForestClassifier(trees, random_state=seed).fit(given("train"), labels)
+    return {name: forest.predict_proba(given(name))[:, 1] for name in _tests(splits)}
+
+
+def _shuffled(seen, splits, labels, seed, shuffles, trees) -> list[Control]:
+    """What is left when training labels mean nothing: this far from one half a score can be by chance."""
+    rng = np.random.default_rng(seed)
+    scores = [_scores(seen, "whole", splits, rng.permutation(labels), seed, trees) for _ in range(shuffles)]
+    note = f"mean and range of {shuffles} permutations"
+    return [_control("shuffled labels", SEES["whole"], splits[name], name, [one[name] for one in scores], seed, note)
+            for name in (_tests(splits) if shuffles else ())]
+
+
+def _control(name, sees, slices, split, scores, seed, note="") -> Control:
+    """Evaluate the scores of one or more classifiers on a split."""
+    labels, patients = [one.label for one in slices], [one.patient for one in slices]
+    return Control(name, sees, split, len(slices), tuple(evaluate(labels, p, patients, seed=seed) for p in scores), note)
+
+
+def _note(seen, train, test) -> str:
+    without = [sum(not seen[one]["found"] for one in slices) for slices in (train, test)]
+    return f"no lungs found in {without[0]} of {len(train)} training and {without[1]} of {len(test)} test slices"
