@@ -32,7 +32,7 @@ from ..data.images import FORMATS, read_image
 from ..data.prepare import resize
 from ..data.slices import Slice
 from ..errors import DatasetError
-from .metrics import UNDEFINED_BECAUSE, Metrics, evaluate
+from .metrics import Metrics, evaluate
 
 SIZE = 48  # a slice's width and height as the forest sees it: coarse, but a few hundred slices train no finer one
 BORDER = 4  # pixels of it

@@ -1,0 +1,177 @@
+"""The search: what it proposes follows from its journal alone, so that it survives being killed; what it finds is good."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from skopt.space import Space
+from test_resume import MAIN
+
+from lightnet.cli import main
+from lightnet.errors import CheckpointError
+from lightnet.training import search, study
+from lightnet.training.job import Job
+from lightnet.training.search import RANGES, Journal, Search, attempt
+
+TELLS_TIME = ("seconds", "ended", "threads")
+
+
+def hill(point):
+    """An accuracy with its top, 0.9, at a rate of 0.01 and a momentum of 0.9."""
+    return 0.9 - 0.1 * abs(np.log10(point["lr"]) + 2) - 0.3 * abs(point["momentum"] - 0.9)
+
+
+def attempts_on(objective, settings):
+    """Every attempt of a search whose trainings are replaced by a formula."""
+    done = []
+    while len(done) < settings.attempts:
+        done += [{"number": len(done) + k, **point, "accuracy": objective(point)} for k, point in enumerate(settings.propose(done))]
+    return done
+
+
+def lines(file, without=TELLS_TIME):
+    """A journal's attempts, in order, but for what depends on the clock."""
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return sorted(({key: value for key, value in one.items() if key not in without} for one in found), key=lambda one: one["number"])
+
+
+def quick_sets(job, folder):
+    """What an attempt trains on."""
+    slices = search.slices_of(job, folder)
+    return search.read_sets(job, {split: slices[split] for split in ("train", "validation")})
+
+
+def test_a_search_finds_the_top_better_than_chance_does():
+    rng, space = np.random.default_rng(0), Space(search.SPACE.dimensions)
+    found = [max(one["accuracy"] for one in attempts_on(hill, Search(Job(seed=seed), 24))) for seed in range(3)]
+    by_chance = [max(hill(dict(zip(RANGES, point))) for point in space.rvs(24, random_state=int(rng.integers(2**31))))
+                 for _ in range(200)]
+    assert np.median(found) > np.quantile(by_chance, 0.75)
+
+
+def test_an_attempt_is_proposed_where_the_expected_improvement_is_largest():
+    """Against the formula: (m - best) Phi(z) + s phi(z), z = (m - best) / s, at many points."""
+    from scipy.stats import norm
+    settings = Search(Job(), 13)
+    done = attempts_on(hill, settings)
+    model = search.fitted(done[:12], settings.job.seed + 12).models[-1]
+
+    def improvement(points):
+        mean, deviation = model.predict(search.SPACE.transform(points), return_std=True)
+        gain = min(-one["accuracy"] for one in done[:12]) - mean           # it minimizes
+        with np.errstate(divide="ignore"):
+            return gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
+
+    anywhere = improvement(search.SPACE.rvs(5000, random_state=1)).max()
+    assert improvement([search.point_of(done[12])])[0] >= 0.97 * anywhere > 0
+
+
+def test_proposals_follow_from_the_attempts_before():
+    settings = Search(Job(seed=3), 14)
+    done = attempts_on(hill, settings)
+    assert attempts_on(hill, settings) == done
+    for first in (0, 5, 8, 12):
+        assert settings.propose(done[:first]) == [{name: done[first][name] for name in RANGES}]
+    together = Search(Job(seed=3), 14, at_once=4).propose(done[:8])
+    assert len(together) == 4 and together[0] == {name: done[8][name] for name in RANGES} and together[0] != together[1]
+    for point in together:
+        for name, (low, high, _) in RANGES.items():
+            assert low <= point[name] <= high
+
+
+def test_the_best_is_the_highest_and_its_estimate_is_the_surrogates_mean():
+    rng = np.random.default_rng(0)
+    settings = Search(Job(), 24)
+    done = attempts_on(lambda point: hill(point) + 0.05 * rng.standard_normal(), settings)
+    best = settings.best(done)
+    assert best["accuracy"] == max(one["accuracy"] for one in done)
+    assert best["estimated"] < best["accuracy"]                 # the best of noisy values was lucky
+    lines, (rates, momenta, mean) = settings.surrogate(done, steps=7)
+    assert mean.shape == (7, 7) and mean.max() < best["accuracy"] + 0.02
+    values, means, deviations = lines["lr"]
+    np.testing.assert_allclose(values[[0, -1]], RANGES["lr"][:2])
+    assert (deviations > 0).all() and abs(means.max() - best["estimated"]) < 0.05
+
+
+def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path):
+    file = tmp_path / "journal.jsonl"
+    whole = json.dumps({"number": 0, "lr": 0.1, "momentum": 0.9, "l2": 0.0, "accuracy": 0.5}) + "\n"
+    file.write_text(whole + whole[:20])
+    assert list(Journal(file).attempts) == [0] and file.read_text() == whole
+    file.write_text(whole + '{"number": 1}\n')
+    with pytest.raises(CheckpointError, match="line 2"):
+        Journal(file)
+
+
+def test_an_attempt_that_diverges_counts_for_a_coin(tmp_path):
+    job = Job(quick=True, lr=1e9)
+    found = attempt(job, quick_sets(job, tmp_path), 0, 1)
+    assert found["diverged"] and found["accuracy"] == 0.5 and found["loss"] is None
+
+
+@pytest.mark.slow
+def test_a_journal_does_not_depend_on_what_ran_side_by_side(tmp_path, capsys, monkeypatch):
+    """Up to the first surrogate; and a row's settings, trained again, give its numbers."""
+    monkeypatch.chdir(tmp_path)
+    for name, at_once in (("one", "1"), ("two", "2")):
+        assert main(["search", "--quick", "--attempts", "4", "--at-once", at_once, "--name", name]) == 0
+    rows = lines(tmp_path / "runs" / "one" / "journal.jsonl")
+    assert rows == lines(tmp_path / "runs" / "two" / "journal.jsonl") and len(rows) == 4
+    assert "lightnet train --lr" in capsys.readouterr().out
+    assert {"convergence.png", "surrogate.png", "best.json"} <= {file.name for file in (tmp_path / "runs" / "one").iterdir()}
+    job = dataclasses.replace(Job(quick=True), **{name: rows[2][name] for name in ("seed", *RANGES)})
+    again = attempt(job, quick_sets(job, tmp_path), 2, 1)
+    assert {key: again[key] for key in rows[2]} == rows[2]
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_to_the_same_journal(tmp_path):
+    arguments = ["search", "--quick", "--attempts", "12"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", MAIN, *arguments, "--name", "through"], cwd=tmp_path, check=True, env=environment,
+                   capture_output=True)
+    stopped, journal = tmp_path / "runs" / "stopped", tmp_path / "runs" / "stopped" / "journal.jsonl"
+    running = subprocess.Popen([sys.executable, "-c", MAIN, *arguments, "--name", "stopped"], cwd=tmp_path, env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (journal.exists() and journal.read_text().count("\n") >= 9) and running.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert not (stopped / "best.json").exists(), "it ended before it was killed: the test shows nothing"
+    assert main(["search", "--resume", str(stopped)]) == 0
+    assert lines(journal) == lines(tmp_path / "runs" / "through" / "journal.jsonl")
+    assert main(["search", "--resume", str(stopped), "--attempts", "13"]) == 0
+    assert len(lines(journal)) == 13
+
+
+def test_a_search_reads_no_test_slice(tmp_path, monkeypatch):
+    read, real = [], search.read_sets
+    monkeypatch.setattr(search, "read_sets", lambda job, slices: read.append(set(slices)) or real(job, slices))
+    search.run(Search(Job(quick=True), 1), tmp_path)
+    assert read == [{"train", "validation"}]
+
+
+def test_resuming_what_is_no_search(tmp_path, capsys):
+    assert main(["search", "--resume", str(tmp_path)]) == 2
+    assert "search.json" in capsys.readouterr().err
+
+
+def test_the_training_with_the_best_validation_is_chosen(tmp_path):
+    for seed, (accuracy, loss) in enumerate([(0.8, 0.5), (0.9, 0.4), (0.9, 0.3), (0.7, 0.1)]):
+        folder = tmp_path / f"seed-{seed}"
+        folder.mkdir()
+        (folder / "history.csv").write_text(f"epoch,validation_accuracy,validation_loss\n1,0.99,0.01\n2,{accuracy},{loss}\n")
+        (folder / "model.npz").write_text(str(seed))
+    assert study.choose(tmp_path)["seed"] == 2
+    assert (tmp_path / "model.npz").read_text() == "2"
+    assert json.loads((tmp_path / "chosen.json").read_text())["validation"]["1"] == {"accuracy": 0.9, "loss": 0.4}
