@@ -8,6 +8,7 @@ import argparse
 import csv
 import dataclasses
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -196,10 +197,12 @@ def add_predict(commands):
     """``lightnet predict``."""
     parser = command(commands, "predict", predict, "classify image files, as CSV: file, label, p_covid", """\
   lightnet predict slice.png --model runs/synthetic/model.npz
-  lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv""")
+  lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv
+  lightnet predict FOLDER --model runs/synthetic/model.npz --cam maps        where in each slice the network finds what""")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
     parser.add_argument("--model", required=True, help="model.npz of a run")
     parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
+    parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there")
 
 
 def predict(options):
@@ -208,19 +211,33 @@ def predict(options):
     net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
     if not files:
         raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
-    failed, text = 0, {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    failed, drawn, text = 0, set(), {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["file", "label", "p_covid"])
-        for found in tqdm(predict_files(net, files), total=len(files), unit=" images", disable=None):
+        for found in tqdm(predict_files(net, files, maps=bool(options.cam)), total=len(files), unit=" images", disable=None):
             if found.error:
                 failed += 1
                 tqdm.write(f"lightnet: {found.error}", file=sys.stderr)
             else:
                 writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
+                if options.cam:
+                    draw_maps(found, net.meta, options.cam, drawn)
     if failed:
         print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
     return 1 if failed else 0
+
+
+def draw_maps(found, meta, folder, drawn):
+    """Draw the maps of one prediction; two slices of the same name get different pictures."""
+    from .evaluation.heat_maps import heat_maps
+    stem = Path(found.file).stem
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    name = next(name for name in names if name not in drawn)
+    drawn.add(name)
+    grey = (found.x * np.float32(meta["deviation"]) + np.float32(meta["mean"]))[..., 0]
+    heat_maps(grey[None], [Path(found.file).name], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
+              f"Called {found.label}", "Not for clinical use")
 
 
 def add_export(commands):

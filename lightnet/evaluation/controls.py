@@ -46,8 +46,8 @@ SEES = {
     "no pixel, no format": "width, height, byte count, mode",
     "border": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, grey",
     "whole": f"{SIZE} x {SIZE}, grey",
-    "no lungs": f"{SIZE} x {SIZE}, grey, the lungs black",
-    "no lungs' box": f"{SIZE} x {SIZE}, grey, the upright box around the lungs black",
+    "no lungs": f"{SIZE} x {SIZE}, grey, the lungs and a margin of one pixel black",
+    "no lungs' box": f"{SIZE} x {SIZE}, grey, the upright box around these black",
     "only lungs": f"{SIZE} x {SIZE}, grey, all but the lungs black",
     "no pixel, re-encoded": f"byte count as a grey {ALIKE} x {ALIKE} JPEG of quality 90",
     "border, re-encoded": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, re-encoded likewise",
@@ -104,8 +104,8 @@ class Control:
         return f"{self.split:<7}{self.name:<22}{numbers[0]:<32}{numbers[1]:<27}{self.note}".rstrip()
 
 
-def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, shuffles: int = 5, trees: int = 500,
-        progress: Callable[..., Iterable] | None = None) -> list[Control]:
+def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, names: Iterable[str] = tuple(SEES), shuffles: int = 10,
+        trees: int = 500, progress: Callable[..., Iterable] | None = None) -> list[Control]:
     """Train every control on the training slices, and evaluate each once on every test split.
 
     Parameters
@@ -114,6 +114,8 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, shuffles: int = 5,
         "train", and one or more whose names start with "test"; others are not looked at. `Arrangement.splits` is one.
     seed : int
         Of the forests, the permutations and the bootstrap.
+    names : iterable of str
+        Controls of `SEES`; by default all.
     shuffles : int
         Permutations of the training labels; each trains a forest on whole slices.
     trees : int
@@ -124,12 +126,13 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, shuffles: int = 5,
     Returns
     -------
     controls : list of Control
-        For each test split the majority class, then those of `SEES`, then "shuffled labels".
+        For each test split the majority class, then those of `names`, then "shuffled labels".
 
     Raises
     ------
     DatasetError
-        There is no training or no test split, or the training split has one class only; a slice cannot be read.
+        There is no training or no test split, or the training split has one class only; a name is unknown; a slice cannot
+        be read.
     ImageError
         A slice is no image.
 
@@ -138,26 +141,30 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, shuffles: int = 5,
     "Byte count" and the header are the file's as it stands; a transposed slice's width is its file's. A slice of the
     Italian set is cropped to the lungs, so its border is lung more often than another's.
     """
-    tests = _tests(splits)
+    tests, names = _tests(splits), list(names)
+    if unknown := set(names).difference(SEES):
+        raise DatasetError(f"control {min(unknown)!r}; expected some of {', '.join(SEES)}")
     seen = _see([one for name in ("train", *tests) for one in splits[name]], progress)
-    train = splits["train"]
-    labels = np.array([one.label for one in train])
-    share = float(labels.mean())
-    majority = {name: np.full(len(splits[name]), share) for name in tests}
-    found = [_control("majority class", "nothing", splits[name], name, [majority[name]], seed) for name in tests]
-    for view, sees in SEES.items():
-        scores = _scores(seen, view, splits, labels, seed, trees)
-        for name in tests:
-            note = _note(seen, train, splits[name]) if view in NEEDS_LUNGS else ""
-            found.append(_control(view, sees, splits[name], name, [scores[name]], seed, note))
-    found += _shuffled(seen, splits, labels, seed, shuffles, trees)
-    return sorted(found, key=lambda one: list(tests).index(one.split))  # stable: the controls keep their order
+    labels = np.array([one.label for one in splits["train"]])
+    rng = np.random.default_rng(seed)
+
+    def scores(view, labels):  # of each test split
+        return _scores(seen, view, splits, tests, labels, seed, trees)
+
+    runs = {"majority class": [{name: np.full(len(splits[name]), labels.mean()) for name in tests}]}
+    runs |= {view: [scores(view, labels)] for view in names}
+    if shuffles:  # what comes of labels that mean nothing: a score may be this far from one half by chance
+        runs["shuffled labels"] = [scores("whole", rng.permutation(labels)) for _ in range(shuffles)]
+    return [_control(seen, name, splits, test, [one[test] for one in several], seed)
+            for test in tests for name, several in runs.items()]
 
 
 def views(one: Slice) -> dict[str, np.ndarray]:
     """Return what each control of `SEES` is given of a slice, as a flat float32 array; "found" says if it has lungs."""
     data, grey = one.bytes(), one.read()
     mask = lungs(grey)
+    margin = 2 * round(max(grey.shape) / SIZE) + 1
+    wide = ndimage.maximum_filter(mask.astype(np.uint8), margin).astype(bool)  # resizing mixes in pixels of the lungs' edge
     alike = _reencoded(grey)
     header, whole = _header(data), resize(grey, SIZE)
     return {
@@ -165,8 +172,8 @@ def views(one: Slice) -> dict[str, np.ndarray]:
         "no pixel, no format": header[: -len(FORMATS)],
         "border": _border(whole),
         "whole": whole.ravel(),
-        "no lungs": resize(np.where(mask, 0, grey), SIZE).ravel(),
-        "no lungs' box": resize(np.where(_box(mask), 0, grey), SIZE).ravel(),
+        "no lungs": resize(np.where(wide, 0, grey), SIZE).ravel(),
+        "no lungs' box": resize(np.where(_box(wide), 0, grey), SIZE).ravel(),
         "only lungs": resize(np.where(mask, grey, 0), SIZE).ravel(),
         "no pixel, re-encoded": _header(alike),
         "border, re-encoded": _border(resize(read_image(io.BytesIO(alike)), SIZE)),
@@ -274,7 +281,7 @@ def _tests(splits: Mapping[str, Sequence[Slice]]) -> tuple[str, ...]:
         raise DatasetError(f"splits {', '.join(splits) or 'none'}: expected slices in 'train' and in one or more whose "
                            f"names start with 'test'")
     if len({one.label for one in splits["train"]}) < 2:
-        raise DatasetError("the training split has one class only; expected slices of both")
+        raise DatasetError("the training split has one class only; expected slices of both classes")
     return tests
 
 
@@ -284,32 +291,23 @@ def _see(slices: Sequence[Slice], progress: Callable[..., Iterable] | None) -> d
     return {one: views(one) for one in (progress(distinct, total=len(distinct)) if progress else distinct)}
 
 
-def _scores(seen, view, splits, labels, seed, trees) -> dict[str, np.ndarray]:
+def _scores(seen, view, splits, tests, labels, seed, trees) -> dict[str, np.ndarray]:
     """Train a forest on one view of the training slices; return its p_covid for each test split."""
     from sklearn.ensemble import RandomForestClassifier  # slow to import, and nothing else here needs it
 
-    def given(name):
-        return np.stack([seen[one][view] for one in splits[name]])
-
-    forest = RandomForestClassifier(trees, random_state=seed).fit(given("train"), labels)
-    return {name: forest.predict_proba(given(name))[:, 1] for name in _tests(splits)}
+    x = {name: np.stack([seen[one][view] for one in splits[name]]) for name in ("train", *tests)}
+    forest = RandomForestClassifier(trees, random_state=seed).fit(x["train"], labels)
+    return {name: forest.predict_proba(x[name])[:, 1] for name in tests}
 
 
-def _shuffled(seen, splits, labels, seed, shuffles, trees) -> list[Control]:
-    """What is left when training labels mean nothing: this far from one half a score can be by chance."""
-    rng = np.random.default_rng(seed)
-    scores = [_scores(seen, "whole", splits, rng.permutation(labels), seed, trees) for _ in range(shuffles)]
-    note = f"mean and range of {shuffles} permutations"
-    return [_control("shuffled labels", SEES["whole"], splits[name], name, [one[name] for one in scores], seed, note)
-            for name in (_tests(splits) if shuffles else ())]
-
-
-def _control(name, sees, slices, split, scores, seed, note="") -> Control:
-    """Evaluate the scores of one or more classifiers on a split."""
+def _control(seen, name, splits, test, scores, seed) -> Control:
+    """Evaluate the scores of one or more classifiers on a test split."""
+    slices, note = splits[test], ""
     labels, patients = [one.label for one in slices], [one.patient for one in slices]
-    return Control(name, sees, split, len(slices), tuple(evaluate(labels, p, patients, seed=seed) for p in scores), note)
-
-
-def _note(seen, train, test) -> str:
-    without = [sum(not seen[one]["found"] for one in slices) for slices in (train, test)]
-    return f"no lungs found in {without[0]} of {len(train)} training and {without[1]} of {len(test)} test slices"
+    if name in NEEDS_LUNGS:
+        train, here = (f"{sum(not seen[one]['found'] for one in of)} of {len(of)}" for of in (splits["train"], slices))
+        note = f"no lungs found in {train} training and {here} test slices"
+    if len(scores) > 1:
+        note = f"mean and range of {len(scores)} permutations"
+    sees = SEES["whole"] if name == "shuffled labels" else SEES.get(name, "nothing")
+    return Control(name, sees, test, len(slices), tuple(evaluate(labels, p, patients, seed=seed) for p in scores), note)

@@ -247,7 +247,7 @@ def slice_sheet(greys, labels, scores, names, path, title, footer="not for clini
             _clear_row(axes_row, heading, CLASS_COLOURS[truth], len(row))
             for axes, i in zip(axes_row, row, strict=False):
                 axes.imshow(greys[i], cmap="gray", vmin=0, vmax=1)
-                caption = f"p = {scores[i]:.3f}\n{_shortened(names[i])}"
+                caption = f"p = {scores[i]:.3f}\n{shortened(names[i])}"
                 axes.set_title(caption, fontsize=8, fontweight="normal", loc="center", pad=4)
         figure.suptitle(title, fontsize=14, fontweight="bold")
         figure.supxlabel(f"p: probability of COVID   ·   {footer}", fontsize=9, color=FAINT)
@@ -304,7 +304,7 @@ def _interval_note(metrics):
     return f"{metrics.n} images; [95 % intervals] over {metrics.units} {metrics.over}"
 
 
-def _shortened(name, most=20):
+def shortened(name, most=20):
     """Shorten a file name in the middle, where it says least; what the font cannot show becomes a question mark."""
     name = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in str(name))
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"

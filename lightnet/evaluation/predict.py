@@ -13,17 +13,23 @@ from ..data.prepare import prepare
 from ..engine import compile
 from ..errors import CheckpointError, LightnetError
 from ..losses import softmax
+from .cam import class_activation_maps
 
 BATCH = 16
 AHEAD = 2 * BATCH                               # files that are read before they are needed
 
 
 class Prediction(NamedTuple):
-    """What was found for one file: p_covid, or the error that kept it from being read."""
+    """What was found for one file: p_covid, or the error that kept it from being read; and its maps, where they were asked for.
+
+    ``x`` (S, S, C) is what the network saw, ``maps`` (h, w, classes) as in `lightnet.evaluation.cam`.
+    """
 
     file: str
     p_covid: float | None
     error: LightnetError | None = None
+    x: np.ndarray | None = None
+    maps: np.ndarray | None = None
 
     @property
     def label(self):
@@ -31,7 +37,7 @@ class Prediction(NamedTuple):
         return "COVID" if self.p_covid >= 0.5 else "non-COVID"
 
 
-def predict_files(net, files):
+def predict_files(net, files, maps=False):
     """Classify image files, in their order.
 
     Memory stays bounded however many there are: `BATCH` + `AHEAD` images are held at a time.
@@ -41,6 +47,8 @@ def predict_files(net, files):
     net : Graph
         Its ``meta`` says how images are prepared.
     files : iterable of str or Path
+    maps : bool
+        Class activation maps as well; takes several times as long.
 
     Yields
     ------
@@ -56,7 +64,14 @@ def predict_files(net, files):
             raise CheckpointError("the network's output is no number: it holds NaN or infinite parameters; train it anew")
         scores = iter(scores)
         for file, x, error in batch:
-            yield Prediction(str(file), None if x is None else float(next(scores)), error)
+            if error:
+                yield Prediction(str(file), None, error)
+                continue
+            found = Prediction(str(file), float(next(scores)))
+            if maps:
+                x = np.broadcast_to(x, (*x.shape[:3], net.input_shape[-1]))         # the compiled network took one channel
+                found = found._replace(x=x[0], maps=class_activation_maps(net, x)[0])
+            yield found
 
 
 def read_ahead(files, meta):
