@@ -16,6 +16,7 @@ import numpy as np
 
 import lightnet as ln
 from lightnet.profiling import costs, table
+from lightnet.training.checkpoint import processor
 
 # What the console script `lightnet` does, but of this Python and this checkout.
 LIGHTNET = sys.executable, "-c", "import sys; from lightnet.cli import main; sys.exit(main())"
@@ -61,9 +62,7 @@ def run(options, title, packages, toy, workers, measure):
 
 def machine():
     """Processor, cores, and how busy they were before."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"cpu": model, "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+    return {"cpu": processor(), "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
 
 
 def versions(packages):

@@ -3,9 +3,9 @@
     python examples/heat_maps.py --model runs/synthetic/model.npz                        synthetic slices, drawn on the spot
     python examples/heat_maps.py --model CNN1 --model CNN2 --data DIR                    real ones: DIR holds COVID-CT
 
-Three COVID and three other slices of arrangement 1's Test-1, drawn by --seed (the paper's are of its training set). All maps are on
-one scale. The last two columns are an untrained network's: what they show as well was not learnt. Real slices' pictures are for
-your own eyes: their licence admits research and non-commercial use only. Not for clinical use.
+Three COVID and three other slices of arrangement 1's Test-1, drawn by --seed (the paper's are of its training set). All maps are
+on one scale. The last two columns are an untrained network's: what they show as well was not learnt. Real slices' pictures are
+for your own eyes: their licence admits research and non-commercial use only. Not for clinical use.
 """
 
 import argparse

@@ -118,7 +118,7 @@ def test_evaluate_writes_and_logs(model, slices, tmp_path, capsys):
         assert main(["evaluate", str(slices), "--model", model, "--out", str(tmp_path / "out")]) == 0
     assert "accuracy" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"metrics.json", "roc.png", "calibration.png", "confusion_matrix.png", "slices.png"} == names
+    assert {"metrics.json", "scores.csv", "roc.png", "calibration.png", "confusion_matrix.png", "slices.png"} == names
     log = Path(model).with_name("test_evaluations.csv")                 # beside the model, wherever the results go
     assert len(log.read_text().splitlines()) == 3                       # a head and two evaluations
 

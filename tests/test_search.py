@@ -31,14 +31,15 @@ def attempts_on(objective, settings):
     """Every attempt of a search whose trainings are replaced by a formula."""
     done = []
     while len(done) < settings.attempts:
-        done += [{"number": len(done) + k, **point, "accuracy": objective(point)} for k, point in enumerate(settings.propose(done))]
+        done += [{"number": number, **point, "accuracy": objective(point)}
+                 for number, point in enumerate(settings.propose(done), start=len(done))]
     return done
 
 
 def lines(file, without=TELLS_TIME):
     """A journal's attempts, in order, but for what depends on the clock."""
-    found = [json.loads(line) for line in file.read_text().splitlines()]
-    return sorted(({key: value for key, value in one.items() if key not in without} for one in found), key=lambda one: one["number"])
+    found = sorted(map(json.loads, file.read_text().splitlines()), key=lambda one: one["number"])
+    return [{key: value for key, value in one.items() if key not in without} for one in found]
 
 
 def quick_sets(job, folder):

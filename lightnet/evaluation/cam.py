@@ -5,17 +5,18 @@ A network that ends in a global average and a dense layer computes the logit of 
     logit_c = sum_k W_kc (1/(h w) sum_ij A_ijk) + b_c = 1/(h w) sum_ij M_ijc + b_c,    M_ijc = sum_k A_ijk W_kc
 
 so that the logit is the mean of a map M, plus a bias: M_ijc is what place (i, j) adds to it, positive where it speaks for the
-class and negative where against. Nothing is approximated, and nothing is cut off or rescaled here: the sign is half of the message.
+class and negative where against. Nothing is approximated, and nothing is cut off or rescaled here: the sign is half of the
+message.
 
-What a map does not say is *why*: a place of light_cnn's 56x56 map sees 200 pixels and more of the 227 on each side. And 4x4 blocks
-in its maps come from the network, not from the lung: the transposed convolution makes each of its 4x4 blocks from one cell.
+What a map does not say is *why*: what stands at a place of light_cnn's map depends on a wide region around it. And its 4x4 blocks
+come from the network, not from the lung: the transposed convolution makes each 4x4 block of its output from one cell.
 
 References
 ----------
 .. [1] Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, "Learning deep features for discriminative localization",
    arXiv:1512.04150, equations 1 and 2
-.. [2] Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv:1810.03292: a map that an untrained network gives as well says
-   nothing about what was learnt
+.. [2] Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv:1810.03292: a map that an untrained network gives as well
+   says nothing about what was learnt
 """
 
 import numpy as np
@@ -32,7 +33,8 @@ def class_activation_maps(net, x):
     Parameters
     ----------
     net : Graph
-        Ends in GlobalAvgPool and Dense, as light_cnn, or in GlobalAvgPool, as SqueezeNet, whose last maps are its classes' already.
+        Ends in GlobalAvgPool and Dense, as light_cnn, or in GlobalAvgPool, as SqueezeNet, whose last maps are its classes'
+        already.
     x : ndarray (N, H, W, C)
         Prepared slices.
 

@@ -51,8 +51,9 @@ def load_imagenet(net, path, layers=None):
             params[name][...] = array
             loaded.append(name)
     if not loaded:
-        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters"
-                              f"{f' in {list(layers)}' if layers else ''}; expected light_cnn or a SqueezeNet, and layers of theirs")
+        where = f" in {list(layers)}" if layers else ""
+        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters{where}; "
+                              "expected light_cnn or a SqueezeNet, and layers of theirs")
     net.meta.update(SCALING)
     return loaded
 

@@ -8,6 +8,7 @@ the order of samples, and of each Dropout), and the history. It is written whole
 import json
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +74,15 @@ def resume(path, trainer, fingerprint):
 def versions():
     """What the last places of the numbers may depend on; kept in checkpoints and models."""
     from .. import __version__
-    return {"lightnet": __version__, "numpy": np.__version__, "python": platform.python_version(), "cpus": os.cpu_count()}
+    return {"lightnet": __version__, "numpy": np.__version__, "python": platform.python_version(), "cpus": os.cpu_count(),
+            "processor": processor()}
+
+
+def processor():
+    """What the processor calls itself."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def as_json(value):

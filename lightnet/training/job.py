@@ -225,8 +225,8 @@ def say_what_is_transferred(net):
     transferred = net.meta["provenance"].get("from_imagenet")
     if transferred:
         new = dict.fromkeys(name.rpartition(".")[0] for name in net.params if name not in transferred)
-        print(f"{sum(net.params[name].size for name in transferred):,} of {sum(w.size for w in net.params.values()):,} parameters "
-              f"start from ImageNet; new are {', '.join(new)}.")
+        print(f"{sum(net.params[name].size for name in transferred):,} of {sum(w.size for w in net.params.values()):,} "
+              f"parameters start from ImageNet; new are {', '.join(new)}.")
 
 
 def synthetic_splits(job, folder):

@@ -89,9 +89,9 @@ def write_run(folder, net, history, sets):
 def write_scores(folder, model, sets):
     """Write what a network said of some sets of slices to a folder.
 
-    ``metrics.json`` has each under its name, ``scores.csv`` every slice. Those called test... also get ``confusion_matrix.png``, ``roc.png``,
-    ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv`` beside the
-    model: who looks at a test set more than once should be seen to.
+    ``metrics.json`` has each under its name, ``scores.csv`` every slice. Those called test... also get ``confusion_matrix.png``,
+    ``roc.png``, ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv``
+    beside the model: who looks at a test set more than once should be seen to.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Bayesian search for learning rate, momentum and L2: ``lightnet search``.
 
 Every attempt is a whole training; what is looked for are the values after which the validation accuracy f is highest. A
-Gaussian process is fitted to the attempts so far, *the surrogate*: at every point of the space a mean and a deviation of what f may be
-there. The next attempt is where the improvement that may be expected over the best f so far, E[max(f - f_best, 0)], is largest:
-where the mean is high, or little is known. "Observed" is the best accuracy that was measured, "estimated" the surrogate's mean at
-the same point: lower, as the best of many noisy measurements is likely to have been a lucky one.
+Gaussian process is fitted to the attempts so far, *the surrogate*: at every point of the space a mean and a deviation of what f
+may be there. The next attempt is where the improvement that may be expected over the best f so far, E[max(f - f_best, 0)], is
+largest: where the mean is high, or little is known. "Observed" is the best accuracy that was measured, "estimated" the
+surrogate's mean at the same point: lower, as the best of many noisy measurements is likely to have been a lucky one.
 
 Each attempt is a line in ``journal.jsonl``, written when it ends. What is proposed next is a function of the journal and the
 search's seed alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight.
@@ -108,8 +108,9 @@ class Search:
                 for name, (low, high, prior) in RANGES.items()}
 
         def at(points):
+            points = SPACE.transform([point_of({**best, **point}) for point in points])
             with threadpool_limits(1):
-                mean, deviation = model.predict(SPACE.transform([point_of({**best, **point}) for point in points]), return_std=True)
+                mean, deviation = model.predict(points, return_std=True)
             return -mean, deviation
 
         lines = {name: (values, *at([{name: value} for value in values])) for name, values in grid.items()}
@@ -190,11 +191,12 @@ def make_round(search, sets, journal, first, bar):
     jobs = [dataclasses.replace(search.job, seed=search.job.seed + number, **values[number]) for number in missing]
     threads = max(1, num_threads() // search.at_once)
     workers = joblib.Parallel(n_jobs=len(jobs), return_as="generator_unordered")
-    for result in workers(joblib.delayed(attempt)(job, sets, number, threads) for job, number in zip(jobs, missing, strict=True)):
+    tasks = (joblib.delayed(attempt)(job, sets, number, threads) for job, number in zip(jobs, missing, strict=True))
+    for result in workers(tasks):
         journal.append(result)
         bar.update()
-        bar.write("attempt {number:2}   lr {lr:.3g}   momentum {momentum:.3f}   l2 {l2:.1e}   validation accuracy {accuracy:.3f}"
-                  .format(**result))
+        bar.write("attempt {number:2}   lr {lr:.3g}   momentum {momentum:.3f}   l2 {l2:.1e}   "
+                  "validation accuracy {accuracy:.3f}".format(**result))
 
 
 def attempt(job, sets, number, threads):
@@ -210,9 +212,9 @@ def attempt(job, sets, number, threads):
         pass
     return {"number": number, "seed": job.seed, **{name: getattr(job, name) for name in RANGES},
             "accuracy": last.get("validation_accuracy", CHANCE), "loss": last.get("loss"),
-            "validation_loss": last.get("validation_loss"), "diverged": not last, "epochs": len(trainer.history), "size": job.size,
-            "seconds": round(time.perf_counter() - began, 1), "threads": threads, "ended": datetime.now().isoformat("T", "seconds"),
-            **versions()}
+            "validation_loss": last.get("validation_loss"), "diverged": not last, "epochs": len(trainer.history),
+            "size": job.size, "seconds": round(time.perf_counter() - began, 1), "threads": threads,
+            "ended": datetime.now().isoformat("T", "seconds"), **versions()}
 
 
 class Journal:

@@ -1,9 +1,9 @@
 """The paper's study, step by step: eight searches, then CNN-1 and CNN-2. ``python examples/reproduce_paper.py`` runs it.
 
 An experiment is a network with its start; an arrangement says which slices train, validate and test it. For each of the two
-arrangements each of the four experiments is searched for its best learning rate, momentum and L2 (`search`). The proposed network is
-then trained for longer with the values found for it: CNN-1 on arrangement 1, CNN-2 on arrangement 2, from several seeds each, of
-which the validation set chooses one.
+arrangements each of the four experiments is searched for its best learning rate, momentum and L2 (`search`). The proposed network
+is then trained for longer with the values found for it: CNN-1 on arrangement 1, CNN-2 on arrangement 2, from several seeds each,
+of which the validation set chooses one.
 
 Every step has a folder of its own, and is done when its last file is there: a study that was stopped goes on where it was.
 
@@ -18,6 +18,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data import covid_ct
 from ..errors import ArgumentError, CheckpointError
 from ..files import whole
 from . import job, search
@@ -74,7 +75,7 @@ class Study:
         """Every step's name, and the function that makes it, in order."""
         searches = {f"arrangement-{arrangement}/experiment-{experiment}": (self.search, arrangement, experiment)
                     for arrangement in NETWORKS.values() for experiment in EXPERIMENTS}
-        return searches | {name: (self.final, name) for name in NETWORKS}
+        return {"data": (self.count,)} | searches | {name: (self.final, name) for name in NETWORKS}
 
     def run(self):
         """Make the steps; returns the names of those that were asked for."""
@@ -93,6 +94,13 @@ class Study:
         if self.quick:
             return Job(**{**settings, "imagenet": None, "epochs": 1}, quick=True)
         return Job(arrangement, self.data, **settings)
+
+    def count(self):
+        """Keep how many slices each arrangement has: Tables 1 and 2."""
+        if not self.quick:
+            arranged = {which: covid_ct.arrangement(self.data, int(which)) for which in NETWORKS.values()}
+            with whole(Path(self.out) / "arrangements.json") as file:
+                json.dump({which: one.counts() for which, one in arranged.items()}, file, indent=2)
 
     def search(self, arrangement, experiment):
         """Search one experiment's values on one arrangement."""

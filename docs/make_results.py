@@ -1,0 +1,189 @@
+"""Write docs/results.md from the files under results/: no number on that page is typed. ``python docs/make_results.py``
+
+The paper's numbers come from the tables of docs/paper.md. What was not run yet is said so on the page.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+from lightnet.training.study import EXPERIMENTS, NETWORKS
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+RATES = ("accuracy", "sensitivity", "specificity", "precision", "f1", "auc")
+TITLES = {1: "SqueezeNet, no bypass", 2: "SqueezeNet, simple bypass", 3: "SqueezeNet, simple bypass, from ImageNet",
+          4: "light_cnn"}
+MILLIONS = 1.272450                             # light_cnn's parameters: docs/light_cnn.md
+
+HEAD = """# Results on real slices
+
+**Not for clinical use.** What was measured with lightnet on COVID-CT and the Italian slices, beside what [the paper](paper.md)
+reports. Every number of ours on this page is written by `python docs/make_results.py` from files under `results/`; the paper's
+are taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with the
+options that stand beside each table.
+
+How to read it:
+
+- **The paper's test sets are not ours**, and cannot be: its tables fit no set that it describes ([why](paper.md)). Cells stand
+  side by side for orientation.
+- Everything was chosen on validation slices; a test set was looked at once by every training, after its last epoch
+  (`results/*/seed-*/test_evaluations.csv` has every such look).
+- [ , ] are 95 % intervals, bootstrapped over patients, not over slices.
+- A score says how well a set of slices is told from another one. [What else tells them apart](#the-audit) stands below, and
+  belongs to every score above it.
+"""
+
+
+def table(head, rows):
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def paper_table(number):
+    """A table of docs/paper.md: {first cell: {column: cell}}, cells as printed."""
+    page = (ROOT / "docs" / "paper.md").read_text()
+    text = re.search(rf"^Table {number}: .*?\n\n((?:\|[^\n]*\n)+)", page, re.M | re.S)[1]
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def read(*parts):
+    """A JSON file under results/, or None where it is not there yet."""
+    file = RESULTS.joinpath(*parts)
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def journal(*parts):
+    """A search's attempts."""
+    file = RESULTS.joinpath(*parts, "journal.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def data():
+    """Tables 1 and 2."""
+    names = {"train": "training", "validation": "validation", "test1": "Test-1", "test2": "Test-2"}
+    lines = ["## Tables 1 and 2: the slices\n"]
+    for which, counts in read("arrangements.json").items():
+        paper = paper_table(which)
+        rows = [[names[split], *(f"{count[name]} ({paper[names[split]][name]})" for name in ("COVID", "non-COVID"))]
+                for split, count in counts.items()]
+        lines += [f"Arrangement {which}, in brackets the paper's Table {which}; training slices are augmented four times.\n",
+                  table(["set", "COVID", "non-COVID"], rows)]
+    return lines
+
+
+def searches(which):
+    """Table 3 or 4."""
+    number = int(which) + 2
+    paper, rows, notes = paper_table(number), [], []
+    for experiment in EXPERIMENTS:
+        folder = f"arrangement-{which}", f"experiment-{experiment}"
+        attempts, best = journal(*folder), read(*folder, "best.json")
+        rows.append([f"{experiment}: {TITLES[experiment]}", "the paper", *paper[str(experiment)].values(), "30 x 20 epochs"])
+        if best is None:
+            rows.append(["", "lightnet", f"not finished: {len(attempts)} attempts so far", "", "", "", "", ""])
+            continue
+        hours = sum(one["seconds"] * one["threads"] for one in attempts) / 3600
+        first = attempts[0]
+        rows.append(["", "lightnet", f"{100 * best['accuracy']:.2f}", f"{100 * best['estimated']:.2f}", f"{best['lr']:.4g}",
+                     f"{best['momentum']:.4f}", f"{best['l2']:.3g}",
+                     f"{len(attempts)} x {max(one['epochs'] for one in attempts)} epochs, {first['size']}x{first['size']}, "
+                     f"{hours:.1f} h of one core ({first['processor']}); "
+                     f"{sum(one['diverged'] for one in attempts)} diverged"])
+        notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} --size {first['size']}")
+    text = [f"## Table {number}: the search on arrangement {which}\n",
+            "Accuracy on the validation slices in %, the best that was observed and the surrogate's estimate at the same point.\n",
+            table(["experiment", "", *paper["1"], "search"], rows)]
+    if notes:
+        text.append("Commands: `python examples/reproduce_paper.py` with " + "; ".join(f"`{note}`" for note in notes) + ".\n")
+    return text
+
+
+def relu_head():
+    """What SqueezeNet's own last ReLU does."""
+    found = {experiment: journal("relu-head", "arrangement-1", f"experiment-{experiment}") for experiment in (1, 2, 3)}
+    if not any(found.values()):
+        return []
+    rows = [[f"{experiment}: {TITLES[experiment]}", len(attempts),
+             sum(one["diverged"] or abs(one["loss"] - 0.6931472) < 1e-3 for one in attempts),
+             f"{100 * max(one['accuracy'] for one in attempts):.2f}"] for experiment, attempts in found.items()]
+    return ["### SqueezeNet's last ReLU\n",
+            "The original SqueezeNet has a ReLU after its last convolution. With two classes it can let nothing through: then "
+            "both logits are 0 for every image, and the loss stays at ln 2 for good. Of the first attempts with it "
+            "(`results/relu-head/`, arrangement 1, 20 epochs at 131x131):\n",
+            table(["experiment", "attempts", "at ln 2 or diverged", "best, %"], rows),
+            "So the searches above are without it (`head_relu=False`): a baseline should have its chance. This was decided on "
+            "these validation scores.\n"]
+
+
+def seeds(name):
+    """Metrics of each training of a network, by seed."""
+    files = sorted((RESULTS / name).glob("seed-*/metrics.json"))
+    return {int(file.parent.name.removeprefix("seed-")): json.loads(file.read_text()) for file in files}
+
+
+def finals():
+    """Table 5."""
+    lines = ["## Table 5: CNN-1 and CNN-2\n",
+             "`light_cnn` at 227x227, 40 epochs with the values found by experiment 4, the rate falling in the second half; "
+             "several seeds, one chosen by its validation accuracy (`results/cnn-*/chosen.json`).\n"]
+    rows = []
+    for name, test, key in (("cnn-1", "Test-1", "test"), ("cnn-2", "Test-1", "test"), ("cnn-1", "Test-2", "test2")):
+        theirs = paper_table(5)[f"{name.upper()}, {test}"]
+        rows.append([f"{name.upper()}, {test}", "the paper", *(theirs.get("F1" if rate == "f1" else rate, "") for rate in RATES)])
+        found, chosen = seeds(name), read(name, "chosen.json")
+        if chosen is None:
+            rows.append(["", f"lightnet: {len(found)} of 5 seeds trained so far", *[""] * len(RATES)])
+            continue
+        one = found[chosen["seed"]][key]
+        rows.append(["", f"seed {chosen['seed']}, n = {one['n']}, {one['units']} {one['over']}",
+                     *("{value:.3f} [{low:.3f}, {high:.3f}]".format(**one[rate]) for rate in RATES)])
+        values = {rate: [metrics[key][rate]["value"] for metrics in found.values()] for rate in RATES}
+        rows.append(["", f"mean of {len(found)} seeds (lowest to highest)",
+                     *(f"{statistics.mean(of):.3f} ({min(of):.3f} to {max(of):.3f})" for of in values.values())])
+    lines.append(table(["network, test set", "", *RATES], rows))
+    lines.append("The paper's \"precision\" on Test-2 is by arithmetic a specificity ([3](paper.md#what-does-not-add-up)).\n")
+    lines.append(f"Command: `python examples/reproduce_paper.py --only {' '.join(NETWORKS)}`; it also makes the models.\n")
+    return lines
+
+
+def others():
+    """Tables 6 and 7."""
+    lines, found, chosen = ["## Tables 6 and 7: against other work\n"], seeds("cnn-2"), read("cnn-2", "chosen.json")
+    ours = found[chosen["seed"]]["test"] if chosen else None
+    paper6, paper7 = paper_table(6), paper_table(7)
+    rows = [[work, *cells.values()] for work, cells in paper6.items()]
+    rates = RATES[:5]
+    rows.append(["CNN-2 by lightnet", *(f"{100 * ours[rate]['value']:.1f}" if ours else "not run yet" for rate in rates)])
+    lines += ["Other work's numbers are as the paper reports them, each on a test set of its own.\n",
+              table(["work", *next(iter(paper6.values()))], rows)]
+    rows = [[work, *cells.values()] for work, cells in paper7.items()]
+    sensitivity = 100 * ours["sensitivity"]["value"] if ours else None
+    rows.append(["CNN-2 by lightnet", *((f"{sensitivity:.1f}", f"{MILLIONS:.2f}", f"{sensitivity / MILLIONS:.2f}") if ours
+                                        else ("not run yet", f"{MILLIONS:.2f}", ""))])
+    lines += [table(["work", *next(iter(paper7.values()))], rows)]
+    return lines
+
+
+def one_training():
+    """The training with the paper's own values, before the searches."""
+    kept = read("paper-values", "metrics.json")
+    if kept is None:
+        return []
+    rows = [[rate, *(f"{one[rate]['value']:.3f} [{one[rate]['low']:.3f}, {one[rate]['high']:.3f}]" for one in kept.values())]
+            for rate in RATES]
+    return ["## One training with the paper's own values\n", (RESULTS / "paper-values" / "README.md").read_text(),
+            table(["", *kept], rows)]
+
+
+def page():
+    """The whole page."""
+    parts = [[HEAD], data(), searches("1"), relu_head(), searches("2"), finals(), others(), one_training()]
+    return "\n".join(text for part in parts for text in part)
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "results.md").write_text(page())
+    print("docs/results.md is written")

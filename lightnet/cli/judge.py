@@ -1,0 +1,105 @@
+"""``lightnet evaluate`` and ``lightnet predict``: what a trained network says of slices."""
+
+import csv
+import itertools
+import sys
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import lightnet as ln
+
+from ..data.images import list_images
+from ..files import whole
+from .parsing import command, two_classes
+
+
+def add_evaluate(commands):
+    """``lightnet evaluate``."""
+    parser = command(commands, "evaluate", evaluate, "test a saved network: metrics with intervals, and pictures", """\
+  lightnet evaluate FOLDER --model runs/synthetic/model.npz          FOLDER has subfolders COVID and non-COVID
+  lightnet evaluate --data DIR --arrangement 1 --split test1 --model runs/arrangement-1/model.npz""")
+    parser.add_argument("folder", nargs="?", help="a folder with the subfolders COVID and non-COVID")
+    parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
+    parser.add_argument("--arrangement", choices=["1", "2", "official"], help="take the slices from this arrangement")
+    parser.add_argument("--split", choices=["train", "validation", "test1", "test2"], default="test1",
+                        help="default: %(default)s")
+    parser.add_argument("--split-seed", type=int, default=0, help="of the arrangement (default: %(default)s)")
+    parser.add_argument("--model", required=True, help="model.npz of a run")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model)")
+
+
+def evaluate(options):
+    """Score a set of slices; the results and a line in the log of test evaluations go to a folder."""
+    from ..data import covid_ct
+    from ..data.folder import read_folder
+    from ..data.slices import load
+    from ..training.run import Scored, write_scores
+    from ..training.trainer import p_covid, predict_logits
+    if bool(options.folder) == bool(options.arrangement):
+        raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
+    net = two_classes(ln.load(options.model), options.model)
+    if options.folder:
+        name, slices = "test", read_folder(options.folder)
+    else:
+        which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
+        splits = covid_ct.arrangement(options.data, which, options.split_seed).splits
+        if options.split not in splits:
+            raise ln.DatasetError(f"arrangement {which} has no split {options.split!r}; it has {', '.join(splits)}")
+        name, slices = options.split.replace("test1", "test"), splits[options.split]
+    greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
+    scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
+    out = Path(options.out) if options.out else Path(options.model).parent / "evaluation"
+    print(write_scores(out, Path(options.model), [scored])[name])
+    print(f"\nEverything is in {out}. Not for clinical use.")
+    return 0
+
+
+def add_predict(commands):
+    """``lightnet predict``."""
+    parser = command(commands, "predict", predict, "classify image files, as CSV: file, label, p_covid", """\
+  lightnet predict slice.png --model runs/synthetic/model.npz
+  lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv
+  lightnet predict FOLDER --model runs/synthetic/model.npz --cam maps        where in each slice the network finds what""")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
+    parser.add_argument("--model", required=True, help="model.npz of a run")
+    parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
+    parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there")
+
+
+def predict(options):
+    """Classify files; a file that cannot be read is named on stderr, and the others are done."""
+    from ..evaluation.predict import predict_files
+    net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
+    if not files:
+        raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
+    failed, drawn, text = 0, set(), {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["file", "label", "p_covid"])
+        for found in tqdm(predict_files(net, files, maps=bool(options.cam)), total=len(files), unit=" images", disable=None):
+            if found.error:
+                failed += 1
+                tqdm.write(f"lightnet: {found.error}", file=sys.stderr)
+            else:
+                writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
+                if options.cam:
+                    draw_maps(found, net.meta, options.cam, drawn)
+    if failed:
+        print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def draw_maps(found, meta, folder, drawn):
+    """Draw the maps of one prediction; two slices of the same name get different pictures."""
+    from ..evaluation.heat_maps import heat_maps
+    stem = Path(found.file).stem
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    name = next(name for name in names if name not in drawn)
+    drawn.add(name)
+    grey = (found.x * np.float32(meta["deviation"]) + np.float32(meta["mean"]))[..., 0]
+    heat_maps(grey[None], [Path(found.file).name], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
+              f"Called {found.label}", "Not for clinical use")
