@@ -21,8 +21,8 @@ HEAD = """# Results on real slices
 
 **Not for clinical use.** What was measured with lightnet on COVID-CT and the Italian slices, beside what [the paper](paper.md)
 reports. Every number of ours on this page is written by `python docs/make_results.py` from files under `results/`; the paper's
-are taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with the
-options that stand beside each table.
+are taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with
+the options that stand beside each table.
 
 How to read it:
 
@@ -94,10 +94,11 @@ def searches(which):
                      f"{sum(one['diverged'] for one in attempts)} diverged"])
         notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} --size {first['size']}")
     text = [f"## Table {number}: the search on arrangement {which}\n",
-            "Accuracy on the validation slices in %, the best that was observed and the surrogate's estimate at the same point.\n",
+            "Accuracy on the validation slices in %: the best observed, and the surrogate's estimate at the same point.\n",
             table(["experiment", "", *paper["1"], "search"], rows)]
     if notes:
-        text.append("Commands: `python examples/reproduce_paper.py` with " + "; ".join(f"`{note}`" for note in notes) + ".\n")
+        options = "; ".join(f"`{note}`" for note in notes)
+        text.append(f"Commands: `python examples/reproduce_paper.py` with {options}.\n")
     return text
 
 

@@ -13,7 +13,8 @@ from lightnet.data import phantom
 from lightnet.data.anatomy import Body
 from lightnet.data.slices import Slice
 from lightnet.errors import ArgumentError, DatasetError
-from lightnet.evaluation import controls, leaks
+from lightnet.evaluation import controls, crops, leaks
+from lightnet.evaluation.lungs import lungs
 
 DATA = os.environ.get("LIGHTNET_DATA")
 COUNT = {"train": 60, "test1": 60}
@@ -120,7 +121,7 @@ def test_the_lung_mask_overlaps_the_lungs_that_were_drawn(label):
     overlap = []
     for seed in range(12):
         drawn = Body(np.random.default_rng(seed)).lungs < 0              # the same chest that `draw` begins with
-        found = controls.lungs(phantom.draw(np.random.default_rng(seed), label))
+        found = lungs(phantom.draw(np.random.default_rng(seed), label))
         assert found.shape == drawn.shape and found.dtype == bool
         overlap.append(2 * np.count_nonzero(found & drawn) / (np.count_nonzero(found) + np.count_nonzero(drawn)))
     assert np.median(overlap) > 0.8 and min(overlap) > 0.5               # Dice; dense disease is left out, as documented
@@ -129,12 +130,12 @@ def test_the_lung_mask_overlaps_the_lungs_that_were_drawn(label):
 def test_lungs_that_touch_the_frame_stay_and_air_around_the_body_does_not():
     drawn = Body(np.random.default_rng(1)).lungs < 0
     box = ndimage.find_objects(drawn.astype(int))[0]
-    cropped = controls.lungs(phantom.draw(np.random.default_rng(1), 0)[box])     # as the Italian slices are
+    cropped = lungs(phantom.draw(np.random.default_rng(1), 0)[box])     # as the Italian slices are
     assert np.count_nonzero(cropped & drawn[box]) > 0.7 * np.count_nonzero(drawn)
-    assert not controls.lungs(np.full((50, 40), 0.5)).any()
+    assert not lungs(np.full((50, 40), 0.5)).any()
     body = np.zeros((100, 100))
     body[20:80, 20:80] = 1                                               # a body without lungs, air around it
-    assert not controls.lungs(body).any()
+    assert not lungs(body).any()
 
 
 def test_planted_duplicates_are_found(tmp_path):
@@ -161,11 +162,11 @@ def test_shared_patients_and_papers_are_found():
 
 def test_planted_crops_are_found_and_score_higher_than_what_is_not_there():
     images = [phantom.draw(np.random.default_rng(seed), seed % 2) for seed in range(14)]
-    found = leaks.validate_crops(images, count=10, seed=0)
+    found = crops.validate_crops(images, count=10, seed=0)
     assert found.found == found.count == 10 and "10 of 10" in str(found)
     assert found.others[-1] < found.matches[0] and np.median(found.others) < found.threshold < found.matches[0]
     absent = [phantom.draw(np.random.default_rng(seed), 1) for seed in (100, 101)]
-    assert all(match.score < found.threshold for match in leaks.find_crops(absent, images))
+    assert all(match.score < found.threshold for match in crops.find_crops(absent, images))
 
 
 def test_a_crop_is_found_at_its_scale_through_a_jpeg():
@@ -174,11 +175,23 @@ def test_a_crop_is_found_at_its_scale_through_a_jpeg():
     images = [(one - one.min()) / np.ptp(one) for one in images]
     file = io.BytesIO()
     Image.fromarray(np.uint8(255 * images[1][30:210, 20:200])).save(file, format="JPEG", quality=60)
-    match, = leaks.find_crops([np.asarray(Image.open(file)) / 255], images)
+    match, = crops.find_crops([np.asarray(Image.open(file)) / 255], images)
     assert match.image == 1 and match.score > 0.9 > match.runner_up
     assert match.scale == pytest.approx(180 / 300, rel=0.02)
     with pytest.raises(ArgumentError, match="1 images to search"):
-        leaks.find_crops(images, images[:1])
+        crops.find_crops(images, images[:1])
+
+
+def test_a_cropped_copy_in_another_split_is_found(tmp_path):
+    greys = [phantom.draw(np.random.default_rng(seed), 1) for seed in range(6)]
+    train = [save(tmp_path, f"{k}.png", grey, 1) for k, grey in enumerate(greys[:4])]
+    copy = save(tmp_path, "copy", greys[1][30:-40, 20:-50], 0, "JPEG")
+    other = save(tmp_path, "other", greys[5], 1)
+    made = {"train": train[:2], "validation": train[2:], "test1": [other, copy], "test2": [copy]}
+    assert leaks.near_duplicates(made) == []                             # the whole images do not look the same
+    pair, = leaks.crops_across(made, threshold=0.9)
+    assert (pair.first.name, pair.second.name, pair.across_classes) == ("copy", "1.png", True)
+    assert pair.splits[1] == "train"
 
 
 @pytest.mark.slow

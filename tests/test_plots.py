@@ -92,7 +92,7 @@ def test_slice_sheet_with_names_that_a_font_or_a_formula_parser_would_choke_on(t
 
 def test_slice_sheet_shows_the_most_confident_first_and_each_slice_in_its_row(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(plots, "_shortened", lambda name: shown.append(name) or name)
+    monkeypatch.setattr(plots, "shortened", lambda name: shown.append(name) or name)
     labels, scores = np.array([1, 1, 1, 1, 0, 0, 0]), np.array([0.6, 0.9, 0.4, 0.1, 0.3, 0.5, 0.99])
     plots.slice_sheet(greys(7), labels, scores, list("abcdefg"), tmp_path / "sheet.png", "", columns=2)
     assert shown == ["b", "a", "e", "d", "c", "g", "f"]
@@ -142,9 +142,9 @@ def test_what_importing_does_not_load(statement, absent):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_shortened_names_keep_both_ends():
-    assert plots._shortened("short.png") == "short.png"
-    shortened = plots._shortened("2020.03.01.20029769-p21-73_1%2.png")
+def testshortened_names_keep_both_ends():
+    assert plots.shortened("short.png") == "short.png"
+    shortened = plots.shortened("2020.03.01.20029769-p21-73_1%2.png")
     assert shortened.startswith("2020.03.0")
     assert shortened.endswith("73_1%2.png")
     assert len(shortened) == 20

@@ -1,4 +1,4 @@
-"""The ``lightnet`` command: train, search, evaluate, predict, export, summary, check, warmup.
+"""The ``lightnet`` command: train, search, evaluate, predict, audit, export, summary, check, warmup.
 
 Exit status: 0 done; 1 some inputs failed, the others were done, each failure is named on stderr; 2 wrong usage, or an error that
 stopped the command; 130 stopped by Ctrl-C.
@@ -10,6 +10,7 @@ import sys
 
 import lightnet as ln
 
+from .audit import add_audit
 from .judge import add_evaluate, add_predict
 from .network import add_check, add_export, add_summary, add_warmup
 from .train import add_search, add_train
@@ -34,6 +35,7 @@ def build_parser():
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_train, add_search, add_evaluate, add_predict, add_export, add_summary, add_check, add_warmup):
+    for add in (add_train, add_search, add_evaluate, add_predict, add_audit, add_export, add_summary, add_check,
+                add_warmup):
         add(commands)
     return parser

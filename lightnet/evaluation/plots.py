@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..errors import DatasetError, ShapeError
 from ..files import whole
+from .calibration import reliability
 from .metrics import CLASS_NAMES, THRESHOLD, checked, roc_curve
 
 # Okabe & Ito's palette, told apart under every common colour blindness. One colour means one thing in all pictures.
@@ -189,17 +190,14 @@ def calibration(labels, scores, path, bins=10):
     ----------
     DeGroot & Fienberg 1983, "The comparison and evaluation of forecasters" (reliability diagram).
     """
-    labels, scores = checked(labels, scores)
-    step = np.minimum((scores * bins).astype(int), bins - 1)
-    used = np.unique(step)
-    said, seen = (np.array([values[step == k].mean() for k in used]) for values in (scores, labels))
+    said, seen, counts = reliability(labels, scores, bins)
     with drawing(path, 5.2, 5.2) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=FAINT, label="p means what it says", **DASHED)
         axes.plot(said, seen, color=VALIDATION, marker="o", clip_on=False, label="this network")
-        for x, y, k in zip(said, seen, used):
+        for x, y, count in zip(said, seen, counts):
             above = y < 0.93
-            axes.annotate(str(np.count_nonzero(step == k)), (x, y), (0, 8 if above else -8), textcoords="offset points",
+            axes.annotate(str(count), (x, y), (0, 8 if above else -8), textcoords="offset points",
                           ha="center", va="bottom" if above else "top", fontsize=8, color=FAINT)
         axes.set(title="Calibration", xlabel="p, probability of COVID that the network gives", ylabel="share that is COVID",
                  xlim=(0, 1), ylim=(0, 1), aspect="equal")

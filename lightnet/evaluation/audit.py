@@ -1,0 +1,158 @@
+"""What stands beside every score: controls, leaks, and what a network's score is made of. ``lightnet audit`` runs it.
+
+Each part is a file of its own: `controls` (what tells the classes apart without lungs), `leaks` (what is in two splits),
+`probes` (what is left of a network's score when lungs, or all but lungs, are taken away), `calibration`.
+"""
+
+import numpy as np
+
+from ..data.arrangements import ITALIAN
+from . import controls, crops, leaks
+from .calibration import brier_score, calibration_error
+from .metrics import evaluate
+from .probes import probe, where_it_looks
+
+TEMPLATES = 30                                  # planted crops, which say what the search for crops finds
+
+
+def audit(arranged, networks, progress=None):
+    """Audit an arrangement of slices, and networks on it.
+
+    Parameters
+    ----------
+    arranged : lightnet.data.arrangements.Arrangement
+    networks : dict of str to Graph
+        By name; may be empty.
+    progress : callable, optional
+        ``progress(iterable, total=N, desc=text)``, as tqdm.
+
+    Returns
+    -------
+    dict
+        Plain numbers, strings, lists and dicts, as JSON takes them: ``controls``, ``near_duplicates``, ``crops``,
+        ``shared``, ``italian_crops`` (None without Italian slices), ``networks``.
+    """
+    def telling(text):
+        return progress and (lambda iterable, total: progress(iterable, total=total, desc=text))
+
+    splits = arranged.splits
+    pairs = [pair for pair in leaks.near_duplicates(splits) if pair.across_splits or pair.across_classes]
+    return {
+        "arrangement": arranged.which,
+        "split_seed": arranged.seed,
+        "controls": [one.to_dict() for one in controls.run(splits, progress=telling("controls"))],
+        "near_duplicates": [pair_as_dict(pair) for pair in pairs],
+        "crops": [pair_as_dict(pair) for pair in leaks.crops_across(splits, progress=telling("crops across splits"))],
+        "shared": [one._asdict() for one in leaks.shared(splits)],
+        "italian_crops": italian_crops(splits, telling("Italian slices in COVID-CT")),
+        "networks": {name: of_network(net, splits, telling(name)) for name, net in networks.items()},
+    }
+
+
+def italian_crops(splits, progress=None):
+    """Search the Italian slices, which are cropped to the lungs, in the COVID slices of COVID-CT."""
+    slices = dict.fromkeys(one for of in splits.values() for one in of)
+    italian = [one for one in slices if one.source == ITALIAN]
+    others = [one for one in slices if one.source != ITALIAN and one.label]
+    if not italian or len(others) < 2:
+        return None
+    validation = crops.validate_crops([one.read() for one in others], TEMPLATES)
+    pairs = leaks.crops_across({"test": italian, "COVID-CT": others}, validation.threshold, progress)
+    return {"searched": len(italian), "in": len(others), "planted": validation.count, "planted_found": validation.found,
+            "lowest_planted": float(validation.matches[0]) if validation.found else None,
+            "highest_other": float(validation.others[-1]), "threshold": validation.threshold,
+            "candidates": [pair_as_dict(pair) for pair in pairs]}
+
+
+def pair_as_dict(pair):
+    """A pair of slices by their names."""
+    return {"first": pair.first.name, "second": pair.second.name, "splits": list(pair.splits),
+            "labels": [pair.first.label, pair.second.label], "correlation": pair.correlation}
+
+
+def of_network(net, splits, progress=None):
+    """A network on each test split: probes, calibration, sources; and where its maps lie on the first one."""
+    found = {}
+    for split, slices in splits.items():
+        if split.startswith("test"):
+            scores = probe(net, slices, progress)
+            found[split] = {
+                "probes": {name: metrics(slices, of).to_dict() for name, of in scores.items()},
+                "calibration": {"brier": brier_score(labels(slices), scores["as it is"]),
+                                "expected_error": calibration_error(labels(slices), scores["as it is"])},
+                "sources": by_source(slices, scores["as it is"]),
+            }
+    return {"splits": found, "maps": where_it_looks(net, splits["test1"], progress=progress)}
+
+
+def by_source(slices, scores):
+    """Metrics of each source's COVID slices against all others."""
+    sources = dict.fromkeys(one.source for one in slices if one.label)
+    chosen = {source: [n for n, one in enumerate(slices) if not one.label or one.source == source] for source in sources}
+    return {source: metrics([slices[n] for n in which], scores[which]).to_dict() for source, which in chosen.items()}
+
+
+def labels(slices):
+    """The slices' labels."""
+    return np.array([one.label for one in slices])
+
+
+def metrics(slices, scores):
+    """Metrics with intervals over patients."""
+    return evaluate(labels(slices), scores, [one.patient for one in slices])
+
+
+def report(found):
+    """An audit as a page of text.
+
+    >>> print(report({"arrangement": 1, "split_seed": 0, "controls": [], "near_duplicates": [], "crops": [],
+    ...               "shared": [], "italian_crops": None, "networks": {}}).splitlines()[0])
+    Audit of arrangement 1, drawn with seed 0
+    """
+    lines = [f"Audit of arrangement {found['arrangement']}, drawn with seed {found['split_seed']}", "",
+             "Controls: what a classifier reaches that sees ...", row("", "test set", "accuracy", "AUC")]
+    for control in found["controls"]:
+        what, runs = f"{control['name']}: {control['sees']}", control["runs"]
+        lines.append(row(what, control["split"], *(shown(runs, metric) for metric in ("accuracy", "auc"))))
+    for title, kind in (("Near-duplicates", "near_duplicates"), ("The same slice, cropped alike or not,", "crops")):
+        lines += ["", f"{title} across splits or classes: {len(found[kind])} candidates",
+                  *(f"  {pair['correlation']:.3f}  {pair['first']} ({pair['splits'][0]}), {pair['second']} ({pair['splits'][1]})"
+                    for pair in found[kind])]
+    lines += ["",
+              f"Patients and papers in several splits: {len(found['shared'])}",
+              *(f"  {one['kind']} {one['id']}: {one['counts']}" for one in found["shared"])]
+    if italian := found["italian_crops"]:
+        lines += ["", "{searched} Italian slices searched in {in} COVID slices of COVID-CT, at any scale and place: {count} "
+                  "candidates above {threshold:.2f}\n  (of {planted} planted crops {planted_found} were found)".format(
+                      **italian, count=len(italian["candidates"])),
+                  *(f"  {pair['correlation']:.2f}  {pair['first']} in {pair['second']}" for pair in italian["candidates"])]
+    for name, network in found["networks"].items():
+        lines += ["", f"{name}: what is left of its score when slices are changed", row("", "test set", "accuracy", "AUC")]
+        lines += [line for split, of in network["splits"].items() for line in of_split(split, of)]
+        lines.append("  of its maps, over {n} slices of test1, {outside_lungs:.0%} lie outside the lungs, which is "
+                     "{outside_lungs_area:.0%} of the slice (untrained: {outside_lungs_untrained:.0%});\n  {border:.0%} in the "
+                     "border, {border_area:.0%} (untrained: {border_untrained:.0%}); correlation with the untrained network's "
+                     "maps {correlation_untrained:.2f}".format(**network["maps"]))
+    return "\n".join(lines)
+
+
+def of_split(split, found):
+    """The lines of a network on one test split."""
+    named = {**found["probes"], **{f"COVID from {source} alone": value for source, value in found["sources"].items()}}
+    return [*(row(name, split, shown([value], "accuracy"), shown([value], "auc")) for name, value in named.items()),
+            "  calibration on {}: Brier score {brier:.3f} (always 0.5: 0.25), expected error {expected_error:.3f}".format(
+                split, **found["calibration"])]
+
+
+def row(what, split, accuracy, auc):
+    """A line of a table."""
+    return f"  {what:<78}{split:<10}{accuracy:<24}{auc}"
+
+
+def shown(runs, metric):
+    """A metric with its interval; of several runs the mean, the lowest and the highest."""
+    values = [run[metric]["value"] for run in runs]
+    if None in values:
+        return "undefined"
+    low, high = (runs[0][metric]["low"], runs[0][metric]["high"]) if len(runs) == 1 else (min(values), max(values))
+    return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,120 @@
+"""What a trained network's score is made of: the same test slices, with what should matter, or what should not, taken away.
+
+A network that looks at the lungs falls to chance when they are black, and stands when only they are left. One that scores
+as well without lungs uses something else (Maguolo & Nanni 2021). A changed slice is unlike any that the network was trained on,
+so a *fall* may have either cause; a score that does not fall has only one.
+
+References
+----------
+.. [1] Maguolo & Nanni 2021, "A critic evaluation of methods for COVID-19 automatic detection from X-ray images", Information
+   Fusion 76:1
+.. [2] DeGrave, Janizek & Lee 2021, "AI for radiographic COVID-19 detection selects shortcuts over signal", Nature Machine
+   Intelligence 3:610
+"""
+
+import io
+from collections import defaultdict
+
+import numpy as np
+
+from .. import models
+from ..data.images import read_image
+from ..data.prepare import normalize, resize
+from ..losses import softmax
+from .cam import border, class_activation_maps, enlarged, share_inside
+from .controls import reencoded
+from .lungs import lungs
+
+AROUND = 0.1                                    # of the side: a frame that is left when all else is black
+BATCH = 32
+
+
+def without_lungs(grey, mask):
+    """The lungs' upright box black: their place stays to be seen, their shape not."""
+    changed, rows, columns = grey.copy(), *(np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if mask.any():
+        changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
+    return changed
+
+
+# Each probe's name, and what is left of a square slice, given the mask of its lungs.
+PROBES = {
+    "as it is": lambda grey, mask: grey,
+    "lungs black": lambda grey, mask: np.where(mask, 0, grey),
+    "lungs' box black": without_lungs,
+    "only lungs": lambda grey, mask: np.where(mask, grey, 0),
+    "only the frame": lambda grey, mask: np.where(border(len(grey), AROUND), grey, 0),
+    "re-encoded": lambda grey, mask: resize(read_image(io.BytesIO(reencoded(grey))), len(grey)),
+}
+
+
+def probe(net, slices, progress=None):
+    """Score slices as they are and changed in each way of `PROBES`.
+
+    Parameters
+    ----------
+    net : Graph
+    slices : sequence of Slice
+    progress : callable, optional
+        Wraps the loop over the slices as ``progress(iterable, total=N)``: tqdm, for one.
+
+    Returns
+    -------
+    dict of str to ndarray (N,)
+        p_covid, by probe.
+    """
+    size, seen = net.meta["input_size"], defaultdict(list)
+    for one in progress(slices, total=len(slices)) if progress else slices:
+        grey = resize(one.read(), size, net.meta["resize"])
+        mask = lungs(grey)
+        for name, change in PROBES.items():
+            seen[name].append(change(grey, mask).astype(np.float32))
+    return {name: scores(net, np.stack(greys)) for name, greys in seen.items()}
+
+
+def scores(net, greys):
+    """p_covid of resized slices (N, S, S)."""
+    logits = [net.forward(normalize(greys[start : start + BATCH], net.meta)) for start in range(0, len(greys), BATCH)]
+    return softmax(np.concatenate(logits))[:, 1]
+
+
+def where_it_looks(net, slices, untrained_seed=0, progress=None):
+    """Measure where a network's maps for and against COVID lie, beside an untrained network's.
+
+    Parameters
+    ----------
+    net : Graph
+        A light_cnn.
+    slices : sequence of Slice
+        Those where no lungs are found are left out.
+    untrained_seed : int
+        Of the network's weights that stands beside it.
+    progress : callable, optional
+        As in `probe`.
+
+    Returns
+    -------
+    dict
+        ``n`` slices; means over them: ``outside_lungs`` and ``border``, the share of the map's absolute value there, each
+        with ``..._area``, the share of the slice, and ``..._untrained``; ``correlation_untrained``, of the two networks' maps.
+
+    Notes
+    -----
+    The map is that for COVID minus that for non-COVID, whose mean decides. What a place of it takes in from around counts as
+    that place's, so a network that uses the lungs alone has some share outside.
+    """
+    untrained, size = models.light_cnn(seed=untrained_seed), net.meta["input_size"]
+    untrained.meta, found = net.meta, defaultdict(list)
+    for one in progress(slices, total=len(slices)) if progress else slices:
+        grey = resize(one.read(), size, net.meta["resize"])
+        mask = lungs(grey)
+        if not mask.any():
+            continue
+        x = normalize(grey[None], net.meta)
+        maps = [np.subtract(*np.moveaxis(class_activation_maps(which, x)[..., ::-1], -1, 0)) for which in (net, untrained)]
+        for place, region in (("outside_lungs", ~mask), ("border", border(size))):
+            found[f"{place}_area"].append(region.mean())
+            for ending, of in zip(("", "_untrained"), maps):
+                found[place + ending].append(share_inside(of, region[None])[0])
+        found["correlation_untrained"].append(np.corrcoef(*(enlarged(of[0], size).ravel() for of in maps))[0, 1])
+    return {"n": len(found["border"]), **{name: float(np.mean(values)) for name, values in found.items()}}
