@@ -1,17 +1,22 @@
 """What a network's score is made of: probes with planted networks whose answer is known, and calibration against formulas."""
 
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
 
 import lightnet as ln
-from lightnet.data import phantom
+from lightnet.cli import main
+from lightnet.data import covid_ct, phantom
+from lightnet.data.arrangements import Arrangement
 from lightnet.data.folder import read_folder
 from lightnet.data.prepare import default_meta
 from lightnet.evaluation.calibration import brier_score, calibration_error, reliability
 from lightnet.evaluation.metrics import evaluate
-from lightnet.evaluation.probes import probe, where_it_looks
+from lightnet.evaluation.probes import PROBES, probe, where_it_looks
 from lightnet.layers import Conv2D, GlobalAvgPool
 
 
@@ -75,6 +80,41 @@ def test_an_untrained_network_looks_like_itself(slices):
     assert same["outside_lungs"] == pytest.approx(same["outside_lungs_untrained"])
     assert other["correlation_untrained"] < 0.9
     assert 0 < other["border"] < 1 and 0.5 < other["outside_lungs_area"] < 1
+
+
+@pytest.fixture(scope="module")
+def arranged(tmp_path_factory):
+    """Drawn slices for every split; one test slice stands in training too, and four are a source of their own."""
+    parts = {}
+    for number, (split, count) in enumerate((("train", 16), ("validation", 4), ("test1", 12))):
+        folder = tmp_path_factory.mktemp(split)
+        phantom.write(folder, count, seed=number + 1)
+        parts[split] = [dataclasses.replace(one, source="COVID-CT") for one in read_folder(folder)]
+    twice = parts["test1"][-1]
+    parts["train"].append(dataclasses.replace(twice, name="again.png"))
+    covid = [n for n, one in enumerate(parts["test1"]) if one.label]
+    for n in covid[:4]:
+        parts["test1"][n] = dataclasses.replace(parts["test1"][n], source="SIRM")
+    return Arrangement(1, 0, parts["train"], parts["validation"], parts["test1"])
+
+
+@pytest.mark.slow
+def test_the_whole_audit(arranged, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(covid_ct, "arrangement", lambda data, which, seed: arranged)
+    net = ln.models.light_cnn(seed=0)
+    net.meta["input_size"] = 131
+    ln.save(net, tmp_path / "cnn" / "model.npz")
+    assert main(["audit", "--quick", "--model", str(tmp_path / "cnn" / "model.npz"), "--out", str(tmp_path / "out")]) == 0
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert (tmp_path / "out" / "audit.txt").read_text().strip() in printed
+    for pairs in (found["near_duplicates"], found["crops"]):
+        assert {arranged.test1[-1].name, "again.png"} in [{pair["first"], pair["second"]} for pair in pairs]
+    assert [one["name"] for one in found["controls"]][0] == "majority class" and len(found["controls"]) == 11
+    assert found["italian_crops"]["searched"] == 4 and found["italian_crops"]["candidates"] == []
+    on_test = found["networks"]["cnn"]["splits"]["test1"]
+    assert on_test["probes"].keys() == PROBES.keys() and on_test["sources"].keys() == {"SIRM", "COVID-CT"}
+    assert on_test["sources"]["SIRM"]["n"] == 4 + 6 and on_test["probes"]["as it is"]["n"] == 12
+    assert "lie outside the lungs" in printed and "Not for clinical use" in printed
 
 
 def test_brier_score_is_scikit_learns():

@@ -48,6 +48,12 @@ def quadratic(l2, dtype="float32"):
     return layer, ln.SGD(layer, lr=0.5, momentum=0.5, l2=l2)
 
 
+def test_a_parameter_may_have_its_own_factor_on_the_rate():
+    layer, _ = quadratic(l2=0)
+    ln.SGD(layer, lr=0.5, momentum=0, factors={"bias": 10}).step()
+    assert (layer.params["weight"] == 4 - 0.5).all() and (layer.params["bias"] == 8 - 5).all()
+
+
 def test_l2_acts_on_weights_and_not_on_biases():
     layer, opt = quadratic(l2=0.25)
     opt.step()

@@ -100,6 +100,11 @@ def test_imagenet_weights_start_what_fits():
     assert np.array_equal(light.params["mix.weight"], mix)
     assert light.meta["mean"] == [0.485, 0.456, 0.406] and light.meta["deviation"] == [0.229, 0.224, 0.225]
     assert "conv10.weight" not in ln.models.load_imagenet(ln.models.squeezenet(classes=2), WEIGHTS)
+    some = ln.models.load_imagenet(ln.models.light_cnn(seed=0), WEIGHTS, layers=["conv1", "fire2/squeeze", "fire3"])
+    assert {name.split(".")[0] for name in some} == {"conv1", "fire2/squeeze", "fire3/squeeze", "fire3/expand1x1",
+                                                     "fire3/expand3x3"}
+    with pytest.raises(ln.CheckpointError, match="fire10"):
+        ln.models.load_imagenet(light, WEIGHTS, layers=["fire10"])
     other = ln.Graph()
     other.add("conv", ln.layers.Conv2D(3, 2, 3), "image")
     with pytest.raises(ln.CheckpointError, match="none of its arrays"):

@@ -21,6 +21,7 @@ def add_audit(commands):
     parser.add_argument("--arrangement", choices=["1", "2", "official"], default="1", help="default: %(default)s")
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
     parser.add_argument("--model", action="append", default=[], help="a network to audit; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="small forests, few planted crops: a smoke run")
     parser.add_argument("--out", metavar="DIR", default="runs/audit", help="of audit.json and audit.txt (default: %(default)s)")
 
 
@@ -31,7 +32,7 @@ def audit(options):
     networks = {named(path): two_classes(ln.load(path), path) for path in options.model}
     which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
     arranged = covid_ct.arrangement(options.data, which, options.split_seed)
-    found = audit(arranged, networks, partial(tqdm, leave=False))
+    found = audit(arranged, networks, partial(tqdm, leave=False), options.quick)
     text, out = report(found), Path(options.out)
     for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", text + "\n")):
         with whole(out / name) as file:

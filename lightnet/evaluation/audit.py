@@ -12,10 +12,11 @@ from .calibration import brier_score, calibration_error
 from .metrics import evaluate
 from .probes import probe, where_it_looks
 
-TEMPLATES = 30                                  # planted crops, which say what the search for crops finds
+FULL = {"trees": 500, "shuffles": 20, "planted": 60}
+QUICK = {"trees": 20, "shuffles": 2, "planted": 5}              # a smoke run: that every part runs
 
 
-def audit(arranged, networks, progress=None):
+def audit(arranged, networks, progress=None, quick=False):
     """Audit an arrangement of slices, and networks on it.
 
     Parameters
@@ -25,6 +26,8 @@ def audit(arranged, networks, progress=None):
         By name; may be empty.
     progress : callable, optional
         ``progress(iterable, total=N, desc=text)``, as tqdm.
+    quick : bool
+        Small forests, and few planted crops: numbers that mean little, soon.
 
     Returns
     -------
@@ -35,28 +38,32 @@ def audit(arranged, networks, progress=None):
     def telling(text):
         return progress and (lambda iterable, total: progress(iterable, total=total, desc=text))
 
-    splits = arranged.splits
+    splits, effort = arranged.splits, QUICK if quick else FULL
     pairs = [pair for pair in leaks.near_duplicates(splits) if pair.across_splits or pair.across_classes]
     return {
         "arrangement": arranged.which,
         "split_seed": arranged.seed,
-        "controls": [one.to_dict() for one in controls.run(splits, progress=telling("controls"))],
+        "controls": [one.to_dict() for one in controls.run(
+            splits, shuffles=effort["shuffles"], trees=effort["trees"], progress=telling("controls"))],
         "near_duplicates": [pair_as_dict(pair) for pair in pairs],
         "crops": [pair_as_dict(pair) for pair in leaks.crops_across(splits, progress=telling("crops across splits"))],
         "shared": [one._asdict() for one in leaks.shared(splits)],
-        "italian_crops": italian_crops(splits, telling("Italian slices in COVID-CT")),
+        "italian_crops": italian_crops(splits, effort["planted"], telling("Italian slices in COVID-CT")),
         "networks": {name: of_network(net, splits, telling(name)) for name, net in networks.items()},
     }
 
 
-def italian_crops(splits, progress=None):
-    """Search the Italian slices, which are cropped to the lungs, in the COVID slices of COVID-CT."""
+def italian_crops(splits, planted, progress=None):
+    """Search the Italian slices, which are cropped to the lungs, in the COVID slices of COVID-CT.
+
+    So many planted crops say first what the search finds, and from which score on a match is worth a look.
+    """
     slices = dict.fromkeys(one for of in splits.values() for one in of)
     italian = [one for one in slices if one.source == ITALIAN]
     others = [one for one in slices if one.source != ITALIAN and one.label]
     if not italian or len(others) < 2:
         return None
-    validation = crops.validate_crops([one.read() for one in others], TEMPLATES)
+    validation = crops.validate_crops([one.read() for one in others], planted)
     pairs = leaks.crops_across({"test": italian, "COVID-CT": others}, validation.threshold, progress)
     return {"searched": len(italian), "in": len(others), "planted": validation.count, "planted_found": validation.found,
             "lowest_planted": float(validation.matches[0]) if validation.found else None,
