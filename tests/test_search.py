@@ -132,6 +132,20 @@ def test_a_journal_does_not_depend_on_what_ran_side_by_side(tmp_path, capsys, mo
 
 
 @pytest.mark.slow
+def test_a_search_on_a_dask_cluster_gives_the_same_journal(tmp_path, monkeypatch, capsys):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        assert main(["search", "--quick", "--attempts", "4", "--at-once", "2", "--name", "far", "--cluster", address]) == 0
+    assert main(["search", "--quick", "--attempts", "4", "--name", "near"]) == 0
+    assert lines(tmp_path / "runs" / "far" / "journal.jsonl") == lines(tmp_path / "runs" / "near" / "journal.jsonl")
+    monkeypatch.setattr(distributed.Client, "__init__", lambda *_, **__: (_ for _ in ()).throw(OSError("timed out")))
+    assert main(["search", "--quick", "--cluster", "tcp://nowhere:1"]) == 2
+    assert "tcp://nowhere:1: no Dask scheduler" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_killed_search_goes_on_to_the_same_journal(tmp_path):
     arguments = ["search", "--quick", "--attempts", "12"]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}

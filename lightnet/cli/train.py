@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from contextlib import contextmanager, nullcontext
 
 import lightnet as ln
 
@@ -51,6 +52,7 @@ def add_search(commands):
     add("--resume", metavar="FOLDER", help="go on with this search; of the other options only --attempts counts")
     add("--attempts", type=positive, help="trainings in all (default: 30)")
     add("--at-once", type=positive, default=1, help="attempts side by side, on an equal share of the cores each (default: 1)")
+    add("--cluster", metavar="ADDRESS", help="run them on a Dask cluster: tcp://HOST:PORT of its scheduler")
     add_job_options(parser)
     add("--name", help="of the folder under runs/")
 
@@ -58,15 +60,33 @@ def add_search(commands):
 def search(options):
     """Run a search, or go on with one."""
     from ..training import search
-    if options.resume:
-        folder, best = search.go_on(options.resume, options.attempts)
-    else:
-        folder, best = search.start(search.Search(job_of(options), options.attempts or 30, options.at_once), options.name)
+    with on_cluster(options.cluster) if options.cluster else nullcontext():
+        if options.resume:
+            folder, best = search.go_on(options.resume, options.attempts)
+        else:
+            folder, best = search.start(search.Search(job_of(options), options.attempts or 30, options.at_once), options.name)
     print(f"""
 Best on the validation set: attempt {best['number']}, accuracy {best['accuracy']:.3f} observed, {best['estimated']:.3f} estimated.
 Every attempt is in {folder}/journal.jsonl; to look at: convergence.png, surrogate.png. To train with these values:
 lightnet train --lr {best['lr']:.6g} --momentum {best['momentum']:.6g} --l2 {best['l2']:.6g} (and the options of this search)""")
     return 0
+
+
+@contextmanager
+def on_cluster(address):
+    """What joblib runs inside is done by the workers of a Dask cluster."""
+    import joblib
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise ln.BackendError("--cluster needs Dask: pip install 'lightnet[cluster]'") from error
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ln.BackendError(f"--cluster {address}: no Dask scheduler answers there ({error}); expected tcp://HOST:PORT as "
+                              "`dask scheduler` prints it") from error
+    with client, joblib.parallel_config(backend="dask"):
+        yield
 
 
 def add_job_options(parser):

@@ -8,6 +8,7 @@ surrogate's mean at the same point: lower, as the best of many noisy measurement
 
 Each attempt is a line in ``journal.jsonl``, written when it ends. What is proposed next is a function of the journal and the
 search's seed alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight.
+joblib runs several attempts at once, in processes of this machine, or wherever ``joblib.parallel_config`` says.
 
 scikit-optimize fits the surrogate. It is no longer developed, and used in this file alone.
 
@@ -92,7 +93,6 @@ class Search:
             estimates = -surrogate.predict(SPACE.transform([point_of(one) for one in done]))
         return max(({**one, "estimated": float(estimate)} for one, estimate in zip(done, estimates, strict=True)),
                    key=lambda one: (one["accuracy"], one["estimated"]))
-
 
     def surrogate(self, done, steps=60):
         """The surrogate on lines through the best attempt, one along each axis, and on the plane of rate and momentum.
