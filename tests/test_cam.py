@@ -93,6 +93,8 @@ def test_networks_without_such_an_end_are_refused():
 
 def test_what_is_inside_and_what_is_border():
     assert share_inside(np.ones((1, 4, 4)), np.stack([border(16, 0.25)])) == pytest.approx([0.75])
+    left = np.array([[[True, False], [True, False]]])
+    assert share_inside(np.array([[[3.0, 1.0], [-3.0, 1.0]]]), left).tolist() == [0.75]
     assert np.isnan(share_inside(np.zeros((1, 2, 2)), np.ones((1, 2, 2), bool)))
     assert enlarged(np.arange(3)[None], 6)[0].tolist() == [0, 0, 1, 1, 2, 2]
     with pytest.raises(ln.ShapeError):

@@ -23,7 +23,9 @@ import numpy as np
 import pytest
 import test_against_pytorch
 import test_augment
+import test_cam
 import test_checks
+import test_controls
 import test_engine
 import test_graph
 import test_layers
@@ -32,6 +34,7 @@ import test_losses_and_optim
 import test_metrics
 import test_model_file
 import test_resume
+import test_search
 
 from lightnet.backend import has_numba
 
@@ -193,6 +196,30 @@ BUGS = [
     Bug("images resampled instead of patients", "evaluation.metrics:_bootstrap",
         "times[:, group_of]", "rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=len(rows)) + 0.0",
         test_metrics.test_copies_within_a_group_add_no_knowledge, (3, 1)),
+    Bug("the other class's map", "evaluation.cam:class_activation_maps",
+        '@ weight', '@ weight[:, ::-1]',
+        test_cam.test_a_map_by_hand),
+    Bug("a map's share without its sign's half", "evaluation.cam:share_inside",
+        "np.abs(enlarged(maps, masks.shape[-1]))", "np.maximum(enlarged(maps, masks.shape[-1]), 0)",
+        test_cam.test_what_is_inside_and_what_is_border),
+    Bug("a search for the worst", "training.search:fitted",
+        '-one["accuracy"]', 'one["accuracy"]',
+        test_search.test_a_search_finds_the_top_better_than_chance_does),
+    Bug("a search that sees the round that it proposes", "training.search:Search.propose",
+        "fitted(done, self.job.seed + first)", "fitted(done, len(done) + np.random.randint(99))",
+        test_search.test_proposals_follow_from_the_attempts_before),
+    Bug("half a line in the journal", "training.search:Journal.read",
+        'text[:text.rfind("\\n") + 1]', "text",
+        test_search.test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named, (FOLDER,)),
+    Bug("the training with the highest loss chosen", "training.study:choose",
+        '-validation[seed]["loss"]', 'validation[seed]["loss"]',
+        test_search.test_the_training_with_the_best_validation_is_chosen, (FOLDER,)),
+    Bug("one rate for all parameters", "optim:SGD.step",
+        "self.lr * self.factors.get(name, 1)", "self.lr",
+        test_losses_and_optim.test_a_parameter_may_have_its_own_factor_on_the_rate),
+    Bug("test splits that share slices by design reported", "evaluation.leaks:shared",
+        '"test" if name.startswith("test") else name', "name",
+        test_controls.test_shared_patients_and_papers_are_found),
     Bug("resume leaves the order of samples", "training.checkpoint:resume",
         "rng.bit_generator.state = states[name]", "pass",
         test_resume.test_resumed_equals_uninterrupted, (FOLDER,)),
