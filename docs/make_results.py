@@ -15,6 +15,7 @@ RESULTS = ROOT / "results"
 RATES = ("accuracy", "sensitivity", "specificity", "precision", "f1", "auc")
 TITLES = {1: "SqueezeNet, no bypass", 2: "SqueezeNet, simple bypass", 3: "SqueezeNet, simple bypass, from ImageNet",
           4: "light_cnn"}
+NAMES = {"train": "training", "validation": "validation", "test1": "Test-1", "test2": "Test-2"}
 MILLIONS = 1.272450                             # light_cnn's parameters: docs/light_cnn.md
 
 HEAD = """# Results on real slices
@@ -63,11 +64,10 @@ def journal(*parts):
 
 def data():
     """Tables 1 and 2."""
-    names = {"train": "training", "validation": "validation", "test1": "Test-1", "test2": "Test-2"}
     lines = ["## Tables 1 and 2: the slices\n"]
     for which, counts in read("arrangements.json").items():
         paper = paper_table(which)
-        rows = [[names[split], *(f"{count[name]} ({paper[names[split]][name]})" for name in ("COVID", "non-COVID"))]
+        rows = [[NAMES[split], *(f"{count[name]} ({paper[NAMES[split]][name]})" for name in ("COVID", "non-COVID"))]
                 for split, count in counts.items()]
         lines += [f"Arrangement {which}, in brackets the paper's Table {which}; training slices are augmented four times.\n",
                   table(["set", "COVID", "non-COVID"], rows)]
@@ -168,6 +168,85 @@ def others():
     return lines
 
 
+def time_row():
+    """The time for an image."""
+    report = read("inference.json")
+    if report is None:
+        return []
+    paper = re.search(r"([\d.]+) s for an image on a workstation with a GPU and ([\d.]+) s on a laptop's CPU",
+                      " ".join((ROOT / "docs" / "paper.md").read_text().split()))
+    rows = [["the paper, workstation with a GPU", f"{1000 * float(paper[1]):.0f}"],
+            ["the paper, laptop's CPU", f"{1000 * float(paper[2]):.0f}"]]
+    for threads, run in report["runs"].items():
+        rows += [[f"{name}, {threads} thread{'s' * (threads != '1')}", f"{row['ms_per_image']:.1f}"]
+                 for name, row in run["1"]["engines"].items()]
+    return ["## The time for an image\n", table(["", "ms"], rows),
+            f"`python benchmarks/inference.py --batch 1 --json results/inference.json`, {report['machine']['cpu']}, "
+            f"{report['date'][:10]}; more in [benchmarks.md](benchmarks.md).\n"]
+
+
+def audits():
+    """The controls, the leaks, and what the networks' scores are made of."""
+    found = {which: read(f"audit-{which}", "audit.json") for which in NETWORKS.values()}
+    found = {which: audit for which, audit in found.items() if audit}
+    if not found:
+        return []
+    lines = ["## The audit\n",
+             "Classifiers that see little or nothing of the lungs, trained and tested on the same slices as the networks: random forests, not tuned. Accuracy, then AUC.\n"]
+    for which, audit in found.items():
+        rows, tests = {}, list(dict.fromkeys(one["split"] for one in audit["controls"]))
+        for one in audit["controls"]:
+            rows.setdefault((one["name"], one["sees"]), []).extend(shown(one["runs"], metric) for metric in ("accuracy", "auc"))
+        head = [f"{NAMES[test]}, {metric}" for test in tests for metric in ("accuracy", "AUC")]
+        rows = [[*what, *cells] for what, cells in rows.items()]
+        lines += [f"Arrangement {which}:\n", table(["control", "sees", *head], rows)]
+    lines += [leaks(which, audit) for which, audit in found.items()]
+    networks = {name: one for audit in found.values() for name, one in audit["networks"].items()}
+    lines += [line for name, one in networks.items() for line in network(name, one)]
+    lines.append((RESULTS / "audit.md").read_text())
+    commands = "; ".join(f"`lightnet audit --arrangement {which} --out results/audit-{which}`" for which in found)
+    return [*lines, f"Commands: {commands}, with `--model results/cnn-{'{1,2}'}/model.npz` for networks.\n"]
+
+
+def leaks(which, audit):
+    """A paragraph on what is in two splits."""
+    italian, kinds = audit["italian_crops"], [one["kind"] for one in audit["shared"]]
+    pairs = "; ".join("{first} ({splits[0]}) and {second} ({splits[1]}), {correlation:.2f}".format(**pair)
+                      for pair in [*audit["near_duplicates"], *audit["crops"]])
+    text = (f"In arrangement {which}, {kinds.count('patient')} patients and {kinds.count('paper')} source papers are in more "
+            f"than one split, by the metadata. Pairs of slices across splits that look the same: {pairs or 'none'}. ")
+    if italian:
+        text += (f"Of the {italian['searched']} Italian slices {len(italian['candidates'])} match one of the {italian['in']} "
+                 f"COVID slices of COVID-CT in any crop better than {italian['threshold']:.2f} ({italian['planted_found']} of "
+                 f"{italian['planted']} planted crops were found).")
+    return text + "\n"
+
+
+def network(name, audit):
+    """What is left of a network's score, and where its maps lie."""
+    rows = [[NAMES[split], f"COVID from {what} alone" if kind == "sources" else what, one["n"], shown([one], "accuracy"),
+             shown([one], "sensitivity"), shown([one], "specificity"), shown([one], "auc")]
+            for split, of in audit["splits"].items() for kind in ("probes", "sources") for what, one in of[kind].items()]
+    calibration = "; ".join(f"{NAMES[split]} Brier score {of['calibration']['brier']:.3f}, expected calibration error "
+                            f"{of['calibration']['expected_error']:.3f}" for split, of in audit["splits"].items())
+    return [f"### What is left of {name.upper()}'s score\n",
+            table(["test set", "slices", "n", "accuracy", "sensitivity", "specificity", "AUC"], rows),
+            ("Of its maps, over {n} slices of Test-1, {outside_lungs:.0%} lie outside the lungs, which is "
+             "{outside_lungs_area:.0%} of the slice (an untrained network's maps: {outside_lungs_untrained:.0%}), and {border:.0%} in "
+             "the border, which is {border_area:.0%} ({border_untrained:.0%}). Their correlation with the untrained network's is "
+             "{correlation_untrained:.2f}. ").format(**audit["maps"]) + f"Calibration: {calibration}.\n"]
+
+
+def shown(runs, metric):
+    """A metric with its interval; of several runs the mean, and the lowest to the highest."""
+    values = [run[metric]["value"] for run in runs]
+    if None in values:
+        return "undefined"
+    if len(runs) > 1:
+        return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**runs[0][metric])
+
+
 def one_training():
     """The training with the paper's own values, before the searches."""
     kept = read("paper-values", "metrics.json")
@@ -181,7 +260,7 @@ def one_training():
 
 def page():
     """The whole page."""
-    parts = [[HEAD], data(), searches("1"), relu_head(), searches("2"), finals(), others(), one_training()]
+    parts = [[HEAD], data(), searches("1"), relu_head(), searches("2"), finals(), others(), time_row(), one_training(), audits()]
     return "\n".join(text for part in parts for text in part)
 
 
