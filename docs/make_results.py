@@ -1,9 +1,10 @@
-"""Write docs/results.md from the files under results/: no number on that page is typed. ``python docs/make_results.py``
+"""Write docs/results.md from the files under results/: no measured number on it is typed. ``python docs/make_results.py``
 
 The paper's numbers come from the tables of docs/paper.md. What was not run yet is said so on the page.
 """
 
 import json
+import math
 import re
 import statistics
 from pathlib import Path
@@ -21,16 +22,16 @@ MILLIONS = 1.272450                             # light_cnn's parameters: docs/l
 HEAD = """# Results on real slices
 
 **Not for clinical use.** What was measured with lightnet on COVID-CT and the Italian slices, beside what [the paper](paper.md)
-reports. Every number of ours on this page is written by `python docs/make_results.py` from files under `results/`; the paper's
-are taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with
+reports. Our numbers are written by `python docs/make_results.py` from files under `results/`, the paper's are
+taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with
 the options that stand beside each table.
 
 How to read it:
 
 - **The paper's test sets are not ours**, and cannot be: its tables fit no set that it describes ([why](paper.md)). Cells stand
   side by side for orientation.
-- Everything was chosen on validation slices; a test set was looked at once by every training, after its last epoch
-  (`results/*/seed-*/test_evaluations.csv` has every such look).
+- Everything was chosen on validation slices; a test set was looked at once by every training, after its last epoch, and once more
+  by the audit (`test_evaluations.csv` beside each model has every look).
 - [ , ] are 95 % intervals, bootstrapped over patients, not over slices.
 - A score says how well a set of slices is told from another one. [What else tells them apart](#the-audit) stands below, and
   belongs to every score above it.
@@ -77,11 +78,12 @@ def data():
 def searches(which):
     """Table 3 or 4."""
     number = int(which) + 2
-    paper, rows, notes = paper_table(number), [], []
+    paper, rows, notes, made = paper_table(number), [], [], []
     for experiment in EXPERIMENTS:
         folder = f"arrangement-{which}", f"experiment-{experiment}"
         attempts, best = journal(*folder), read(*folder, "best.json")
         rows.append([f"{experiment}: {TITLES[experiment]}", "the paper", *paper[str(experiment)].values(), "30 x 20 epochs"])
+        made.append(len(attempts))
         if best is None:
             rows.append(["", "lightnet", f"not finished: {len(attempts)} attempts so far", "", "", "", "", ""])
             continue
@@ -92,10 +94,14 @@ def searches(which):
                      f"{len(attempts)} x {max(one['epochs'] for one in attempts)} epochs, {first['size']}x{first['size']}, "
                      f"{hours:.1f} h of one core ({first['processor']}); "
                      f"{sum(one['diverged'] for one in attempts)} diverged"])
-        notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} --size {first['size']}")
+        at_once = read(*folder, "search.json")["at_once"]
+        notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} --at-once {at_once} "
+                     f"--size {first['size']}")
     text = [f"## Table {number}: the search on arrangement {which}\n",
             "Accuracy on the validation slices in %: the best observed, and the surrogate's estimate at the same point.\n",
             table(["experiment", "", *paper["1"], "search"], rows)]
+    if len(set(made)) > 1:
+        text.append("The best of more attempts is higher by chance alone: compare experiments with unequal numbers with care.\n")
     if notes:
         options = "; ".join(f"`{note}`" for note in notes)
         text.append(f"Commands: `python examples/reproduce_paper.py` with {options}.\n")
@@ -103,20 +109,24 @@ def searches(which):
 
 
 def relu_head():
-    """What SqueezeNet's own last ReLU does."""
-    found = {experiment: journal("relu-head", "arrangement-1", f"experiment-{experiment}") for experiment in (1, 2, 3)}
-    if not any(found.values()):
-        return []
-    rows = [[f"{experiment}: {TITLES[experiment]}", len(attempts),
-             sum(one["diverged"] or abs(one["loss"] - 0.6931472) < 1e-3 for one in attempts),
-             f"{100 * max(one['accuracy'] for one in attempts):.2f}"] for experiment, attempts in found.items()]
+    """What SqueezeNet's own last ReLU does: the same attempts, seeds and all, with it and without."""
+    rows = []
+    for experiment in (1, 2, 3):
+        with_relu = {one["number"]: one for one in journal("relu-head", "arrangement-1", f"experiment-{experiment}")}
+        without = [one for one in journal("arrangement-1", f"experiment-{experiment}") if one["number"] in with_relu]
+        for kind, attempts in (("with", with_relu.values()), ("without", without)):
+            accuracies = [100 * one["accuracy"] for one in attempts]
+            at_chance = sum(not one["diverged"] and abs(one["loss"] - math.log(2)) < 1e-4 for one in attempts)
+            rows.append([f"{experiment}: {TITLES[experiment]}", kind, len(accuracies), at_chance,
+                         sum(one["diverged"] for one in attempts), *(f"{of(accuracies):.2f}" for of in (max, statistics.mean))])
     return ["### SqueezeNet's last ReLU\n",
             "The original SqueezeNet has a ReLU after its last convolution. With two classes it can let nothing through: then "
-            "both logits are 0 for every image, and the loss stays at ln 2 for good. Of the first attempts with it "
-            "(`results/relu-head/`, arrangement 1, 20 epochs at 131x131):\n",
-            table(["experiment", "attempts", "at ln 2 or diverged", "best, %"], rows),
-            "So the searches above are without it (`head_relu=False`): a baseline should have its chance. This was decided on "
-            "these validation scores.\n"]
+            "both logits are 0 for every image, and the loss stays at ln 2 for good. The first attempts of arrangement 1 were "
+            "made with it (`results/relu-head/`), and the same values and seeds again without it; 20 epochs at 131x131, "
+            "validation accuracy in %:\n",
+            table(["experiment", "last ReLU", "attempts", "at ln 2", "diverged", "best", "mean"], rows),
+            "The searches were then made without it (`head_relu=False`), so that an attempt is not lost to it. This was decided "
+            "before any test set was touched.\n"]
 
 
 def seeds(name):
@@ -190,9 +200,10 @@ def audits():
     found = {which: read(f"audit-{which}", "audit.json") for which in NETWORKS.values()}
     found = {which: audit for which, audit in found.items() if audit}
     if not found:
-        return []
+        return ["## The audit\n", "Not run yet.\n"]
     lines = ["## The audit\n",
-             "Classifiers that see little or nothing of the lungs, trained and tested on the same slices as the networks: random forests, not tuned. Accuracy, then AUC.\n"]
+             "Classifiers to compare with, most of which see no lung, trained and tested on the same slices as the networks: "
+             "random forests, not tuned. Accuracy, then AUC.\n"]
     for which, audit in found.items():
         rows, tests = {}, list(dict.fromkeys(one["split"] for one in audit["controls"]))
         for one in audit["controls"]:
@@ -201,11 +212,10 @@ def audits():
         rows = [[*what, *cells] for what, cells in rows.items()]
         lines += [f"Arrangement {which}:\n", table(["control", "sees", *head], rows)]
     lines += [leaks(which, audit) for which, audit in found.items()]
-    networks = {name: one for audit in found.values() for name, one in audit["networks"].items()}
-    lines += [line for name, one in networks.items() for line in network(name, one)]
+    lines += [line for audit in found.values() for name, one in audit["networks"].items() for line in network(name, one)]
     lines.append((RESULTS / "audit.md").read_text())
     commands = "; ".join(f"`lightnet audit --arrangement {which} --out results/audit-{which}`" for which in found)
-    return [*lines, f"Commands: {commands}, with `--model results/cnn-{'{1,2}'}/model.npz` for networks.\n"]
+    return [*lines, f"Commands: {commands}; with `--model results/cnn-1/model.npz` (arrangement 2: `cnn-2`) for the networks.\n"]
 
 
 def leaks(which, audit):
@@ -232,7 +242,8 @@ def network(name, audit):
     return [f"### What is left of {name.upper()}'s score\n",
             table(["test set", "slices", "n", "accuracy", "sensitivity", "specificity", "AUC"], rows),
             ("Of its maps, over {n} slices of Test-1, {outside_lungs:.0%} lie outside the lungs, which is "
-             "{outside_lungs_area:.0%} of the slice (an untrained network's maps: {outside_lungs_untrained:.0%}), and {border:.0%} in "
+             "{outside_lungs_area:.0%} of the slice (an untrained network's maps: {outside_lungs_untrained:.0%}), and "
+             "{border:.0%} in "
              "the border, which is {border_area:.0%} ({border_untrained:.0%}). Their correlation with the untrained network's is "
              "{correlation_untrained:.2f}. ").format(**audit["maps"]) + f"Calibration: {calibration}.\n"]
 

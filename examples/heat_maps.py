@@ -10,15 +10,16 @@ for your own eyes: their licence admits research and non-commercial use only. No
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 
 import lightnet as ln
+from lightnet.cli.parsing import named, two_classes
 from lightnet.data import covid_ct, phantom
 from lightnet.data.prepare import normalize, resize
 from lightnet.evaluation.cam import class_activation_maps
 from lightnet.evaluation.heat_maps import heat_maps
+from lightnet.evaluation.probes import as_untrained
 
 
 def slices(data, seed):
@@ -48,9 +49,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         images, names = slices(options.data, options.seed)
-        networks = {Path(model).parent.name or model: ln.load(model) for model in options.model}
-        untrained = ln.models.light_cnn(seed=0)
-        untrained.meta = next(iter(networks.values())).meta
+        networks = {name: two_classes(ln.load(path), path) for path, name in named(options.model).items()}
+        untrained = as_untrained(next(iter(networks.values())), seed=0)
         drawn = {name: maps_and_scores(net, images) for name, net in {**networks, "untrained": untrained}.items()}
         shown = np.stack([resize(image, 227) for image in images])
         heat_maps(shown, names, drawn, options.out, "Where the networks find what")

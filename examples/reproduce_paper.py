@@ -13,6 +13,7 @@ docs/results.md. Not for clinical use.
 import argparse
 import sys
 
+from lightnet.cli.parsing import positive
 from lightnet.errors import LightnetError
 from lightnet.training.study import Study
 
@@ -22,15 +23,19 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
-    add("--out", metavar="DIR", default="runs/paper", help="folder of all steps (default: %(default)s)")
-    add("--attempts", type=int, help="of each search (default: 30, or what it was begun with)")
-    add("--at-once", type=int, default=1, help="attempts side by side, on an equal share of the cores each")
-    add("--size", type=int, default=227, help="pixels a side while searching (default: %(default)s)")
-    add("--seeds", type=int, default=5, help="trainings of CNN-1 and of CNN-2 (default: %(default)s)")
+    add("--out", metavar="DIR", help="folder of all steps (default: runs/paper, or runs/paper-quick)")
+    add("--attempts", type=positive, help="of each search (default: 30, or what it was begun with)")
+    add("--at-once", type=positive, help="attempts side by side, on an equal share of the cores each (default: 1, or as begun)")
+    add("--size", type=positive, help="pixels a side while searching (default: 227, or what it was begun with)")
+    add("--seeds", type=positive, default=5, help="trainings of CNN-1 and of CNN-2 (default: %(default)s)")
     add("--only", nargs="+", default=(), metavar="STEP", help="arrangement-1/experiment-4, cnn-1, ...; a beginning will do")
-    add("--quick", action="store_true", help="few synthetic slices, one epoch")
+    add("--quick", action="store_true", help="few synthetic slices, one epoch, two attempts, two seeds")
+    options = parser.parse_args(arguments)
+    options.out = options.out or ("runs/paper-quick" if options.quick else "runs/paper")
+    if options.quick:
+        options.attempts, options.seeds = options.attempts or 2, min(options.seeds, 2)
     try:
-        Study(**vars(parser.parse_args(arguments))).run()
+        Study(**vars(options)).run()
     except LightnetError as error:
         print(f"reproduce_paper: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .backend import fast_update
-from .errors import BackwardError
+from .errors import ArgumentError, BackwardError
 
 
 class SGD:
@@ -29,7 +29,13 @@ class SGD:
     l2 : float
         Factor of the weights in the gradient.
     factors : dict of str to float, optional
-        On the learning rate of single parameters: ``{"fc.weight": 10}`` lets a new layer learn faster than a transferred trunk.
+        By the names of ``net.params``; on the learning rate of single parameters: ``{"fc.weight": 10}`` lets a new layer learn
+        faster than a transferred trunk.
+
+    Raises
+    ------
+    ArgumentError
+        A factor's name is none of a parameter.
 
     Attributes
     ----------
@@ -58,6 +64,8 @@ class SGD:
 
     def __init__(self, net, lr, momentum=0.9, l2=0.0, factors=None):
         self.net, self.lr, self.momentum, self.l2, self.factors = net, lr, momentum, l2, factors or {}
+        if unknown := self.factors.keys() - net.params.keys():
+            raise ArgumentError(f"factors of {', '.join(sorted(unknown))}; expected names of parameters: {', '.join(net.params)}")
         self.velocity = {name: np.zeros_like(w) for name, w in net.params.items()}
 
     def step(self):

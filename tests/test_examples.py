@@ -42,6 +42,19 @@ def matrix(text, after):
     return np.array([[float(value) for value in row.strip(" []").split()] for row in rows.splitlines()])
 
 
+def test_heat_maps(tmp_path):
+    import lightnet as ln
+    for seed in (0, 1):
+        net = ln.models.light_cnn(seed=seed)
+        net.meta["input_size"] = 131
+        ln.save(net, tmp_path / f"cnn-{seed}.npz")
+    done = subprocess.run([sys.executable, ROOT / "examples" / "heat_maps.py", "--model", "cnn-0.npz", "--model", "cnn-1.npz"],
+                          capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and "6 slices, 2 networks" in done.stdout, done.stderr
+    with Image.open(tmp_path / "runs" / "heat_maps.png") as picture:
+        assert picture.size[0] > 1500
+
+
 def test_convolution(tmp_path):
     text = run(1, tmp_path)
     image, kernel, y = matrix(text, "image ("), matrix(text, "kernel ("), matrix(text, "feature map (")

@@ -142,7 +142,7 @@ def test_what_importing_does_not_load(statement, absent):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def testshortened_names_keep_both_ends():
+def test_shortened_names_keep_both_ends():
     assert plots.shortened("short.png") == "short.png"
     shortened = plots.shortened("2020.03.01.20029769-p21-73_1%2.png")
     assert shortened.startswith("2020.03.0")

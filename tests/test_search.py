@@ -14,7 +14,7 @@ from skopt.space import Space
 from test_resume import MAIN
 
 from lightnet.cli import main
-from lightnet.errors import CheckpointError
+from lightnet.errors import ArgumentError, CheckpointError
 from lightnet.training import search, study
 from lightnet.training.job import Job
 from lightnet.training.search import RANGES, Journal, Search, attempt
@@ -93,11 +93,67 @@ def test_the_best_is_the_highest_and_its_estimate_is_the_surrogates_mean():
     best = settings.best(done)
     assert best["accuracy"] == max(one["accuracy"] for one in done)
     assert best["estimated"] < best["accuracy"]                 # the best of noisy values was lucky
-    lines, (rates, momenta, mean) = settings.surrogate(done, steps=7)
+    lines, (rates, momenta, mean) = settings.surrogate(done, best, steps=7)
     assert mean.shape == (7, 7) and mean.max() < best["accuracy"] + 0.02
     values, means, deviations = lines["lr"]
     np.testing.assert_allclose(values[[0, -1]], RANGES["lr"][:2])
     assert (deviations > 0).all() and abs(means.max() - best["estimated"]) < 0.05
+
+
+def test_a_round_that_was_half_done_goes_on_as_it_began(tmp_path, monkeypatch):
+    """At several attempts at once: what is proposed again must not depend on those of the round that are done."""
+    def formula(job, sets, number, threads):
+        values = {name: getattr(job, name) for name in RANGES}
+        return {"number": number, "seed": job.seed, **values, "accuracy": hill(values), "diverged": False}
+
+    monkeypatch.setattr(search, "attempt", formula)
+    settings, journal = Search(Job(quick=True), 14, at_once=4), tmp_path / "journal.jsonl"
+    search.run(settings, tmp_path)
+    whole = lines(journal)
+    kept = [one for one in whole if one["number"] not in (8, 11, 12, 13)]
+    journal.write_text("".join(json.dumps(one) + "\n" for one in kept))
+    search.run(settings, tmp_path)
+    assert lines(journal) == whole and len(whole) == 14
+
+
+@pytest.fixture
+def formula(monkeypatch):
+    """Attempts whose accuracy is a formula's, so that a study's searches take no time."""
+    monkeypatch.setattr(search, "attempt", lambda job, sets, number, threads: {
+        "number": number, "seed": job.seed, **{name: getattr(job, name) for name in RANGES}, "size": job.size, "loss": 0.5,
+        "accuracy": hill({name: getattr(job, name) for name in RANGES}), "diverged": False})
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_it_was_and_refuses_what_was_begun_otherwise(tmp_path, formula, capsys):
+    settings = {"out": tmp_path, "attempts": 2, "seeds": 1, "quick": True}
+    assert study.Study(**settings).run() == ["data", *(f"arrangement-{a}/experiment-{e}" for a in "12" for e in range(1, 5)),
+                                              "cnn-1", "cnn-2"]
+    models = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("model.npz")}
+    assert len(models) == 4                                             # a seed's and the chosen one's, of both networks
+    study.Study(**{**settings, "seeds": 2, "only": ["cnn-1"]}).run()
+    assert json.loads((tmp_path / "cnn-1" / "chosen.json").read_text())["validation"].keys() == {"0", "1"}
+    first = tmp_path / "cnn-1" / "seed-0" / "model.npz"
+    assert first.stat().st_mtime_ns == models[first], "a finished training was made again"
+    with pytest.raises(CheckpointError, match="arrangement None, expected '1'"):
+        study.Study(**{**settings, "quick": False, "only": ["arrangement-1/experiment-4"]}).run()
+    best = tmp_path / "arrangement-1" / "experiment-4" / "best.json"
+    best.write_text(json.dumps({**json.loads(best.read_text()), "lr": 0.5}))
+    with pytest.raises(CheckpointError, match="seed-0: was begun with lr"):
+        study.Study(**{**settings, "only": ["cnn-1"]}).run()
+    with pytest.raises(ArgumentError, match="no step begins with cnn-9"):
+        study.Study(**{**settings, "only": ["cnn-1", "cnn-9"]}).run()
+
+
+def test_transfer_gives_new_layers_their_own_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightnet.models.load_imagenet", lambda *arguments: ["conv1.weight", "conv1.bias"])
+    job = Job(quick=True, imagenet="weights.npz", new_lr_factor=10)
+    trainer = job.trainer(quick_sets(job, tmp_path))
+    factors = trainer.optimizer.factors
+    assert factors["fc.weight"] == 10 and "conv1.weight" not in factors
+    assert trainer.net.meta["provenance"]["from_imagenet"] == ["conv1.weight", "conv1.bias"]
+    with pytest.raises(ArgumentError, match="without imagenet"):
+        Job(quick=True, new_lr_factor=10)
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path):
@@ -141,7 +197,7 @@ def test_a_search_on_a_dask_cluster_gives_the_same_journal(tmp_path, monkeypatch
     assert main(["search", "--quick", "--attempts", "4", "--name", "near"]) == 0
     assert lines(tmp_path / "runs" / "far" / "journal.jsonl") == lines(tmp_path / "runs" / "near" / "journal.jsonl")
     monkeypatch.setattr(distributed.Client, "__init__", lambda *_, **__: (_ for _ in ()).throw(OSError("timed out")))
-    assert main(["search", "--quick", "--cluster", "tcp://nowhere:1"]) == 2
+    assert main(["search", "--quick", "--at-once", "2", "--cluster", "tcp://nowhere:1"]) == 2
     assert "tcp://nowhere:1: no Dask scheduler" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 import lightnet as ln
 
 from ..files import whole
-from .parsing import command, natural, two_classes
+from .parsing import arrangement_named, command, named, natural, refuse_slices_seen, two_classes
 
 
 def add_audit(commands):
@@ -22,27 +22,30 @@ def add_audit(commands):
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
     parser.add_argument("--model", action="append", default=[], help="a network to audit; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small forests, few planted crops: a smoke run")
-    parser.add_argument("--out", metavar="DIR", default="runs/audit", help="of audit.json and audit.txt (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", help="of audit.json and audit.txt (default: runs/audit-1, ...)")
 
 
 def audit(options):
     """Print an audit; it is kept as numbers and as text."""
     from ..data import covid_ct
     from ..evaluation.audit import audit, report
-    networks = {named(path): two_classes(ln.load(path), path) for path in options.model}
-    which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
-    arranged = covid_ct.arrangement(options.data, which, options.split_seed)
+    from ..training.run import log
+    arranged = covid_ct.arrangement(options.data, arrangement_named(options.arrangement), options.split_seed)
+    names, tests = named(options.model), [one for split, of in arranged.splits.items() if split.startswith("test") for one in of]
+    networks = {name: two_classes(ln.load(path), path) for path, name in names.items()}
+    for path, name in names.items():
+        refuse_slices_seen(networks[name], path, tests, options.data)
     found = audit(arranged, networks, partial(tqdm, leave=False), options.quick)
-    text, out = report(found), Path(options.out)
-    for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", text + "\n")):
+    print(report(found))
+    out = Path(options.out or f"runs/audit-{options.arrangement}")
+    for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", report(found) + "\n")):
         with whole(out / name) as file:
             file.write(content)
-    print(f"{text}\n\nEverything is in {out}. A score that a control reaches as well says nothing about a disease. "
-          "Not for clinical use.")
+    for path, name in names.items():
+        for split, of in found["networks"][name]["splits"].items():
+            score = of["probes"]["as it is"]
+            log(path.with_name("test_evaluations.csv"), f"{split.replace('test1', 'test')}, audit", score["n"],
+                score["accuracy"]["value"], score["auc"]["value"], path)
+    print(f"\nEverything is in {out}. A score that a control without lungs reaches as well is no evidence of a disease. Not for "
+          "clinical use.")
     return 0
-
-
-def named(path):
-    """What a model file is called in the audit: runs/cnn-1/model.npz is cnn-1."""
-    path = Path(path)
-    return path.parent.name if path.stem == "model" and path.parent.name else path.stem

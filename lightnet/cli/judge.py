@@ -14,7 +14,7 @@ import lightnet as ln
 
 from ..data.images import list_images
 from ..files import whole
-from .parsing import command, two_classes
+from .parsing import arrangement_named, command, natural, refuse_slices_seen, two_classes
 
 
 def add_evaluate(commands):
@@ -27,7 +27,7 @@ def add_evaluate(commands):
     parser.add_argument("--arrangement", choices=["1", "2", "official"], help="take the slices from this arrangement")
     parser.add_argument("--split", choices=["train", "validation", "test1", "test2"], default="test1",
                         help="default: %(default)s")
-    parser.add_argument("--split-seed", type=int, default=0, help="of the arrangement (default: %(default)s)")
+    parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
     parser.add_argument("--model", required=True, help="model.npz of a run")
     parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model)")
 
@@ -45,11 +45,12 @@ def evaluate(options):
     if options.folder:
         name, slices = "test", read_folder(options.folder)
     else:
-        which = options.arrangement if options.arrangement == "official" else int(options.arrangement)
-        splits = covid_ct.arrangement(options.data, which, options.split_seed).splits
+        splits = covid_ct.arrangement(options.data, arrangement_named(options.arrangement), options.split_seed).splits
         if options.split not in splits:
-            raise ln.DatasetError(f"arrangement {which} has no split {options.split!r}; it has {', '.join(splits)}")
+            raise ln.DatasetError(f"arrangement {options.arrangement} has no split {options.split!r}; it has {', '.join(splits)}")
         name, slices = options.split.replace("test1", "test"), splits[options.split]
+        if name.startswith("test"):
+            refuse_slices_seen(net, options.model, slices, options.data)
     greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
     scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
     out = Path(options.out) if options.out else Path(options.model).parent / "evaluation"

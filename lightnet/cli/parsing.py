@@ -1,8 +1,11 @@
 """What the commands' parsers share."""
 
 import argparse
+from pathlib import Path
 
 import lightnet as ln
+
+from ..data import covid_ct
 
 
 def command(commands, name, run, text, examples):
@@ -11,6 +14,33 @@ def command(commands, name, run, text, examples):
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(run=run)
     return parser
+
+
+def named(paths):
+    """What networks are called, by their files: runs/cnn-1/model.npz is cnn-1, others by their own names; all different."""
+    names = {}
+    for path in map(Path, paths):
+        name = path.parent.name if path.stem == "model" and path.parent.name else path.stem
+        names[path] = name if name not in names.values() else str(path)
+    return names
+
+
+def arrangement_named(name):
+    """An arrangement as `lightnet.data.covid_ct.arrangement` takes it."""
+    return name if name == "official" else int(name)
+
+
+def refuse_slices_seen(net, path, slices, data):
+    """Stop where a network that was trained here is to be tested on slices that trained or chose it."""
+    settings = net.meta.get("provenance", {}).get("settings", {})
+    if not settings.get("arrangement"):
+        return                                              # trained on synthetic slices, or not by `lightnet train`
+    own = covid_ct.arrangement(data, arrangement_named(settings["arrangement"]), settings["split_seed"])
+    seen = {(one.source, one.name, one.label) for one in (*own.train, *own.validation)}
+    count = sum((one.source, one.name, one.label) in seen for one in slices)
+    if count:
+        raise ln.DatasetError(f"{path}: {count} of the {len(slices)} test slices trained it or chose it: it is of arrangement "
+                              f"{own.which}, drawn with split seed {own.seed}; test it on that one's test slices")
 
 
 def natural(text):

@@ -18,7 +18,7 @@ def add_train(commands):
   lightnet train --arrangement 2 --model squeezenet --bypass simple --imagenet squeezenet1_1_imagenet.npz
   lightnet train --resume runs/synthetic            go on after Ctrl-C, or a crash, from the last whole epoch""")
     add = parser.add_argument
-    add("--resume", metavar="FOLDER", help="go on with this run; of the other options only --epochs counts")
+    add("--resume", metavar="FOLDER", help="go on with this run; of the other options only --epochs and --data count")
     add_job_options(parser)
     add("--lr", type=float, help="learning rate (default: 0.005; on real slices the paper's 0.007132)")
     add("--momentum", type=float, help="default: 0.9; on real slices the paper's 0.87589")
@@ -30,7 +30,7 @@ def train(options):
     """Run a training job, or go on with one."""
     from ..training import job
     if options.resume:
-        folder = job.go_on(options.resume, options.epochs)
+        folder = job.go_on(options.resume, options.epochs, options.data)
     else:
         folder = job.start(job_of(options), options.name)
     print(f"""
@@ -49,7 +49,7 @@ def add_search(commands):
   lightnet search --quick --attempts 10                     to see how it goes, in a minute
   lightnet search --resume runs/search-arrangement-1        go on; at most the attempt that was under way is lost""")
     add = parser.add_argument
-    add("--resume", metavar="FOLDER", help="go on with this search; of the other options only --attempts counts")
+    add("--resume", metavar="FOLDER", help="go on with this search; of the other options only --attempts and --data count")
     add("--attempts", type=positive, help="trainings in all (default: 30)")
     add("--at-once", type=positive, default=1, help="attempts side by side, on an equal share of the cores each (default: 1)")
     add("--cluster", metavar="ADDRESS", help="run them on a Dask cluster: tcp://HOST:PORT of its scheduler")
@@ -60,9 +60,11 @@ def add_search(commands):
 def search(options):
     """Run a search, or go on with one."""
     from ..training import search
+    if options.cluster and options.at_once == 1 and not options.resume:
+        raise ln.ArgumentError("--cluster without --at-once would keep one of its workers busy; say how many attempts at once")
     with on_cluster(options.cluster) if options.cluster else nullcontext():
         if options.resume:
-            folder, best = search.go_on(options.resume, options.attempts)
+            folder, best = search.go_on(options.resume, options.attempts, options.data)
         else:
             folder, best = search.start(search.Search(job_of(options), options.attempts or 30, options.at_once), options.name)
     print(f"""

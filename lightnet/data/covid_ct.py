@@ -1,7 +1,7 @@
 """The paper's arrangements of COVID-CT and the Italian slices into training, validation and test.
 
-The paper does not say which images it took. These readings draw *within* the data set's official split, so that no
-patient changes sides, and take what the paper counts as far as there is as much.
+The paper does not say which images it took. These readings draw *within* the data set's official split, so that by its
+metadata no patient changes sides, and take what the paper counts as far as there is as much.
 
 References
 ----------

@@ -121,8 +121,9 @@ def report(found):
     for control in found["controls"]:
         what, runs = f"{control['name']}: {control['sees']}", control["runs"]
         lines.append(row(what, control["split"], *(shown(runs, metric) for metric in ("accuracy", "auc"))))
-    for title, kind in (("Near-duplicates", "near_duplicates"), ("The same slice, cropped alike or not,", "crops")):
-        lines += ["", f"{title} across splits or classes: {len(found[kind])} candidates",
+    for title, kind in (("Whole slices that look the same, across splits or classes", "near_duplicates"),
+                        ("Test slices that are crops of others, or others of them", "crops")):
+        lines += ["", f"{title}: {len(found[kind])} candidates",
                   *(f"  {pair['correlation']:.3f}  {pair['first']} ({pair['splits'][0]}), {pair['second']} ({pair['splits'][1]})"
                     for pair in found[kind])]
     lines += ["",
@@ -136,10 +137,11 @@ def report(found):
     for name, network in found["networks"].items():
         lines += ["", f"{name}: what is left of its score when slices are changed", row("", "test set", "accuracy", "AUC")]
         lines += [line for split, of in network["splits"].items() for line in of_split(split, of)]
-        lines.append("  of its maps, over {n} slices of test1, {outside_lungs:.0%} lie outside the lungs, which is "
-                     "{outside_lungs_area:.0%} of the slice (untrained: {outside_lungs_untrained:.0%});\n  {border:.0%} in the "
-                     "border, {border_area:.0%} (untrained: {border_untrained:.0%}); correlation with the untrained network's "
-                     "maps {correlation_untrained:.2f}".format(**network["maps"]))
+        if network["maps"]:
+            lines.append("  of its maps, over {n} slices of test1, {outside_lungs:.0%} lie outside the lungs, which is "
+                         "{outside_lungs_area:.0%} of the slice (untrained: {outside_lungs_untrained:.0%});\n  {border:.0%} in "
+                         "the border, {border_area:.0%} (untrained: {border_untrained:.0%}); correlation with the untrained "
+                         "network's maps {correlation_untrained:.2f}".format(**network["maps"]))
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def class_activation_maps(net, x):
 
 def head(net):
     """The name of the global average that ends a network, and the weight of the dense layer after it, None without one."""
-    *_, before, last = net.nodes.values()
+    before, last = list(net.nodes.values())[-2:] if len(net.nodes) > 1 else 2 * list(net.nodes.values())
     if isinstance(last.layer, GlobalAvgPool):
         return last.name, None
     if isinstance(last.layer, Dense) and isinstance(before.layer, GlobalAvgPool) and last.inputs == (before.name,):

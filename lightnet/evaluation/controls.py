@@ -175,7 +175,7 @@ def views(one: Slice) -> dict[str, np.ndarray]:
         "border": _border(whole),
         "whole": whole.ravel(),
         "no lungs": resize(np.where(wide, 0, grey), SIZE).ravel(),
-        "no lungs' box": resize(np.where(_box(wide), 0, grey), SIZE).ravel(),
+        "no lungs' box": resize(np.where(box(wide), 0, grey), SIZE).ravel(),
         "only lungs": resize(np.where(mask, grey, 0), SIZE).ravel(),
         "no pixel, re-encoded": _header(alike),
         "border, re-encoded": _border(resize(read_image(io.BytesIO(alike)), SIZE)),
@@ -183,7 +183,7 @@ def views(one: Slice) -> dict[str, np.ndarray]:
     }
 
 
-def _box(mask: np.ndarray) -> np.ndarray:
+def box(mask: np.ndarray) -> np.ndarray:
     """Fill the smallest upright rectangle around a mask."""
     box = np.zeros_like(mask)
     for place in ndimage.find_objects(mask.astype(np.uint8)):  # none, or one
@@ -206,7 +206,7 @@ def _border(square: np.ndarray) -> np.ndarray:
 
 def reencoded(grey: np.ndarray) -> bytes:
     """Write any slice as the same kind of file."""
-    levels = np.rint(255 * resize(grey, ALIKE)).astype(np.uint8)
+    levels = np.rint(255 * np.clip(resize(grey, ALIKE), 0, 1)).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(levels).save(file, format="JPEG", quality=90)
     return file.getvalue()

@@ -127,23 +127,36 @@ def shared(splits: Mapping[str, Iterable[Slice]]) -> list[Shared]:
 
 def crops_across(splits: Mapping[str, Sequence[Slice]], threshold: float = 0.8,
                  progress: Callable[..., Iterable] | None = None) -> list[Pair]:
-    """Search the test splits' slices in all others: pairs of the same slice, cropped alike or not, the best first.
+    """Search the test splits' slices in all others, and those in the tests: the same slice, cropped alike or not.
 
     Parameters
     ----------
     splits : mapping of str to sequence of Slice
-        Those whose names start with "test" against the others, of which there must be two slices or more.
+        Those whose names start with "test" against the others; two slices or more of either. A slice of several test splits
+        counts in the first of them. Not compared: training and validation.
     threshold : float
-        The least score. Of every test slice only the best match is listed. A pair is a candidate: look at it.
+        The least score. Of every slice only the best match is listed. A pair is a candidate: look at it.
     progress : callable, optional
         As in `find_crops`, which also says what is raised and what is not found.
+
+    Returns
+    -------
+    list of Pair
+        The test slice first in each; the best pair first.
     """
-    tests, others = ({one: name for name in splits for one in splits[name] if name.startswith("test") == is_test}
-                     for is_test in (True, False))
-    matches = find_crops([one.read() for one in tests], [one.read() for one in others], progress)
-    images = list(others)
-    pairs = [Pair(one, images[match.image], (tests[one], others[images[match.image]]), match.score)
-             for one, match in zip(tests, matches) if match.score >= threshold]
+    tests, others = {}, {}
+    for name, slices in splits.items():
+        for one in slices:
+            (tests if name.startswith("test") else others).setdefault(one, name)
+    found = {}
+    for templates, images in ((tests, others), (others, tests)):
+        places = list(images)
+        matches = find_crops([one.read() for one in templates], [one.read() for one in images], progress)
+        for one, match in zip(templates, matches):
+            test, other = (one, places[match.image]) if templates is tests else (places[match.image], one)
+            found[test, other] = max(match.score, found.get((test, other), -1))
+    pairs = [Pair(test, other, (tests[test], others[other]), score)
+             for (test, other), score in found.items() if score >= threshold]
     return sorted(pairs, key=lambda pair: -pair.correlation)
 
 

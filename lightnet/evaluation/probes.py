@@ -2,7 +2,8 @@
 
 A network that looks at the lungs falls to chance when they are black, and stands when only they are left. One that scores
 as well without lungs uses something else (Maguolo & Nanni 2021). A changed slice is unlike any that the network was trained on,
-so a *fall* may have either cause; a score that does not fall has only one.
+so a *fall* may have either cause; a score that does not fall says that what was taken away was not needed. The masks are
+rough (`lungs`): a lesion at the pleura may stay outside, while the box around them takes that in as well.
 
 References
 ----------
@@ -12,36 +13,30 @@ References
    Intelligence 3:610
 """
 
+import inspect
 import io
 from collections import defaultdict
 
 import numpy as np
 
-from .. import models
 from ..data.images import read_image
 from ..data.prepare import normalize, resize
+from ..errors import GraphError
+from ..graph import Graph
 from ..losses import softmax
-from .cam import border, class_activation_maps, enlarged, share_inside
-from .controls import reencoded
+from .cam import border, class_activation_maps, enlarged, head, share_inside
+from .controls import box, reencoded
 from .lungs import lungs
 
 AROUND = 0.1                                    # of the side: a frame that is left when all else is black
 BATCH = 32
 
 
-def without_lungs(grey, mask):
-    """The lungs' upright box black: their place stays to be seen, their shape not."""
-    changed, rows, columns = grey.copy(), *(np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if mask.any():
-        changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
-    return changed
-
-
 # Each probe's name, and what is left of a square slice, given the mask of its lungs.
 PROBES = {
     "as it is": lambda grey, mask: grey,
     "lungs black": lambda grey, mask: np.where(mask, 0, grey),
-    "lungs' box black": without_lungs,
+    "lungs' box black": lambda grey, mask: np.where(box(mask), 0, grey),
     "only lungs": lambda grey, mask: np.where(mask, grey, 0),
     "only the frame": lambda grey, mask: np.where(border(len(grey), AROUND), grey, 0),
     "re-encoded": lambda grey, mask: resize(read_image(io.BytesIO(reencoded(grey))), len(grey)),
@@ -78,33 +73,47 @@ def scores(net, greys):
     return softmax(np.concatenate(logits))[:, 1]
 
 
+def as_untrained(net, seed):
+    """The same network with fresh weights: the same nodes, layers made anew."""
+    fresh, rng = Graph(net.input_shape, net.sizes, net.meta), np.random.default_rng(seed)
+    for node in net.nodes.values():
+        kind = type(node.layer)
+        seeded = {"seed": rng} if "seed" in inspect.signature(kind).parameters else {}
+        fresh.add(node.name, kind(**node.layer.config, **seeded), *node.inputs)
+    return fresh
+
+
 def where_it_looks(net, slices, untrained_seed=0, progress=None):
     """Measure where a network's maps for and against COVID lie, beside an untrained network's.
 
     Parameters
     ----------
     net : Graph
-        A light_cnn.
+        One that has `class_activation_maps`.
     slices : sequence of Slice
         Those where no lungs are found are left out.
     untrained_seed : int
-        Of the network's weights that stands beside it.
+        Of the weights of the same network, untrained, that stands beside it.
     progress : callable, optional
         As in `probe`.
 
     Returns
     -------
-    dict
-        ``n`` slices; means over them: ``outside_lungs`` and ``border``, the share of the map's absolute value there, each
-        with ``..._area``, the share of the slice, and ``..._untrained``; ``correlation_untrained``, of the two networks' maps.
+    dict or None
+        None where there are no maps, or no lungs. Else ``n`` slices, and means over them: ``outside_lungs`` and ``border``, the
+        share of the map's absolute value there, each with ``..._area``, the share of the slice, and ``..._untrained``;
+        ``correlation_untrained``, of the two networks' maps.
 
     Notes
     -----
     The map is that for COVID minus that for non-COVID, whose mean decides. What a place of it takes in from around counts as
     that place's, so a network that uses the lungs alone has some share outside.
     """
-    untrained, size = models.light_cnn(seed=untrained_seed), net.meta["input_size"]
-    untrained.meta, found = net.meta, defaultdict(list)
+    untrained, size, found = as_untrained(net, untrained_seed), net.meta["input_size"], defaultdict(list)
+    try:
+        head(net)
+    except GraphError:
+        return None
     for one in progress(slices, total=len(slices)) if progress else slices:
         grey = resize(one.read(), size, net.meta["resize"])
         mask = lungs(grey)
@@ -117,4 +126,5 @@ def where_it_looks(net, slices, untrained_seed=0, progress=None):
             for ending, of in zip(("", "_untrained"), maps):
                 found[place + ending].append(share_inside(of, region[None])[0])
         found["correlation_untrained"].append(np.corrcoef(*(enlarged(of[0], size).ravel() for of in maps))[0, 1])
-    return {"n": len(found["border"]), **{name: float(np.mean(values)) for name, values in found.items()}}
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    return {"n": len(found["border"]), **means} if means else None

@@ -44,6 +44,10 @@ def load_imagenet(net, path, layers=None):
     trained trunk. conv10 fits only with 1000 classes.
     """
     params, loaded = net.params, []
+    for layer in layers or ():
+        if not any(name.startswith((f"{layer}.", f"{layer}/")) for name in params):
+            raise CheckpointError(f"the network has no layer {layer!r} to start from {path}; it has "
+                                  f"{', '.join(dict.fromkeys(name.split('.')[0].split('/')[0] for name in params))}")
     inside = tuple(f"{layer}{end}" for layer in layers or () for end in "./")
     for name, array in renamed(read_weights(path), path).items():
         wanted = layers is None or name.startswith(inside)
@@ -51,9 +55,8 @@ def load_imagenet(net, path, layers=None):
             params[name][...] = array
             loaded.append(name)
     if not loaded:
-        where = f" in {list(layers)}" if layers else ""
-        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters{where}; "
-                              "expected light_cnn or a SqueezeNet, and layers of theirs")
+        raise CheckpointError(f"{path}: none of its arrays has the name and shape of one of the network's parameters; "
+                              "expected light_cnn or a SqueezeNet")
     net.meta.update(SCALING)
     return loaded
 

@@ -21,7 +21,7 @@ from ..data.covid_ct_files import beside
 from ..data.folder import read_folder
 from ..data.manifest import manifest, write_manifest
 from ..data.slices import load
-from ..errors import CheckpointError
+from ..errors import ArgumentError, CheckpointError
 from ..files import whole
 from ..optim import SGD, step_decay
 from .checkpoint import resume, save_checkpoint, versions
@@ -93,6 +93,8 @@ class Job:
     quick: bool = False
 
     def __post_init__(self):
+        if not self.imagenet and (self.imagenet_layers or self.new_lr_factor != 1):
+            raise ArgumentError("imagenet_layers and new_lr_factor do nothing without imagenet; name the file of the weights")
         defaults = dict(REAL if self.arrangement else SYNTHETIC)
         if self.quick:
             self.size, defaults["epochs"] = min(self.size, 131), 1
@@ -157,18 +159,23 @@ def write_settings(job, folder):
         json.dump(dataclasses.asdict(job), file, indent=2)
 
 
-def go_on(folder, epochs=None):
-    """Go on with the job of a folder, from its last checkpoint; to so many epochs in all, if given."""
-    folder = Path(folder)
-    try:
-        job = Job(**json.loads((folder / "job.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / 'job.json'}: cannot be read ({error}); expected the folder of a job that `lightnet "
-                              "train` began") from error
-    if epochs:
-        job.epochs = epochs
+def go_on(folder, epochs=None, data=None):
+    """Go on with the job of a folder, from its last checkpoint; to so many epochs in all, with the slices there, if given."""
+    folder, job = Path(folder), kept_in(folder)
+    if epochs or data:
+        job = dataclasses.replace(job, epochs=epochs or job.epochs, data=data or job.data)
         write_settings(job, folder)
     return run(job, folder)
+
+
+def kept_in(folder):
+    """The job that was begun in a folder."""
+    file = Path(folder, "job.json")
+    try:
+        return Job(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({error}); expected the folder of a job that `lightnet train` "
+                              "began") from error
 
 
 def run(job, folder):
@@ -241,7 +248,7 @@ def synthetic_splits(job, folder):
 
 def real_splits(job):
     """The real slices in one of the paper's arrangements."""
-    which = job.arrangement if job.arrangement == "official" else int(job.arrangement)
-    arranged = covid_ct.arrangement(job.data, which, job.split_seed)
+    arranged = covid_ct.arrangement(job.data, job.arrangement if job.arrangement == "official" else int(job.arrangement),
+                                    job.split_seed)
     print(arranged)
     return {split.replace("test1", "test"): slices for split, slices in arranged.splits.items()}

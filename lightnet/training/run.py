@@ -106,7 +106,8 @@ def write_scores(folder, model, sets):
     write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):
-            log(model.with_name("test_evaluations.csv"), one, found[one.name], model)
+            log(model.with_name("test_evaluations.csv"), one.name, found[one.name].n, found[one.name].accuracy.value,
+                found[one.name].auc.value, model)
             draw(folder, one, found[one.name])
     return found
 
@@ -121,7 +122,7 @@ def write_slice_scores(path, sets):
                 writer.writerow([one.name, piece.name, piece.source, piece.patient or "", label, f"{score:.9g}"])
 
 
-def log(path, scored, result, model):
+def log(path, name, n, accuracy, auc, model):
     """Append a line about the evaluation of a test set."""
     is_new = not path.exists()
     try:
@@ -129,8 +130,8 @@ def log(path, scored, result, model):
             writer = csv.writer(file, lineterminator="\n")
             if is_new:
                 writer.writerow(["time", "set", "n", "accuracy", "auc", "model_sha256"])
-            writer.writerow([datetime.now().isoformat(timespec="seconds"), scored.name, result.n, f"{result.accuracy.value:.4f}",
-                             f"{result.auc.value:.4f}", hashlib.sha256(model.read_bytes()).hexdigest()])
+            writer.writerow([datetime.now().isoformat(timespec="seconds"), name, n, f"{accuracy:.4f}", f"{auc:.4f}",
+                             hashlib.sha256(model.read_bytes()).hexdigest()])
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror}); the log of test evaluations must be") from error
 

@@ -7,7 +7,8 @@ largest: where the mean is high, or little is known. "Observed" is the best accu
 surrogate's mean at the same point: lower, as the best of many noisy measurements is likely to have been a lucky one.
 
 Each attempt is a line in ``journal.jsonl``, written when it ends. What is proposed next is a function of the journal and the
-search's seed alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight.
+search's settings alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight;
+on another machine, or with other libraries, from the ninth attempt on what is proposed differs in late digits at first.
 joblib runs several attempts at once, in processes of this machine, or wherever ``joblib.parallel_config`` says.
 
 scikit-optimize fits the surrogate. It is no longer developed, and used in this file alone.
@@ -94,7 +95,7 @@ class Search:
         return max(({**one, "estimated": float(estimate)} for one, estimate in zip(done, estimates, strict=True)),
                    key=lambda one: (one["accuracy"], one["estimated"]))
 
-    def surrogate(self, done, steps=60):
+    def surrogate(self, done, best, steps=60):
         """The surrogate on lines through the best attempt, one along each axis, and on the plane of rate and momentum.
 
         Returns
@@ -103,7 +104,7 @@ class Search:
         plane : (rates, momenta, mean), ndarrays (steps,), (steps,) and (steps, steps)
             Of mean a row is a momentum.
         """
-        best, model = self.best(done), fitted(done, self.job.seed).models[-1]
+        model = fitted(done, self.job.seed).models[-1]
         grid = {name: np.geomspace(low, high, steps) if prior == "log-uniform" else np.linspace(low, high, steps)
                 for name, (low, high, prior) in RANGES.items()}
 
@@ -139,19 +140,27 @@ def start(search, name=None, parent="runs"):
     return folder, run(search, folder)
 
 
-def go_on(folder, attempts=None):
-    """Go on with the search of a folder; to so many attempts in all, if given."""
-    folder = Path(folder)
-    try:
-        kept = json.loads((folder / "search.json").read_text())
-        search = Search(Job(**kept.pop("job")), **kept)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder / 'search.json'}: cannot be read ({error}); expected the folder of a search that "
-                              "`lightnet search` began") from error
+def go_on(folder, attempts=None, data=None):
+    """Go on with the search of a folder; to so many attempts in all, with the slices there, if given."""
+    folder, search = Path(folder), kept_in(folder)
+    if data:
+        search.job = dataclasses.replace(search.job, data=data)
     if attempts:
         search = dataclasses.replace(search, attempts=attempts)
+    if attempts or data:
         write_settings(search, folder)
     return folder, run(search, folder)
+
+
+def kept_in(folder):
+    """The search that was begun in a folder."""
+    file = Path(folder, "search.json")
+    try:
+        kept = json.loads(file.read_text())
+        return Search(Job(**kept.pop("job")), **kept)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({error}); expected the folder of a search that `lightnet search` "
+                              "began") from error
 
 
 def write_settings(search, folder):
@@ -169,19 +178,27 @@ def run(search, folder):
         say_what_is_transferred(search.job.network())
         if journal.attempts:
             print(f"Going on after {len(journal.attempts)} attempts.")
-        with tqdm(total=search.attempts, initial=len(journal.attempts), unit=" attempts", smoothing=0) as bar:
-            for first in range(0, search.attempts, search.at_once):
-                make_round(search, sets, journal, first, bar)
+        threads = num_threads()
+        try:
+            with tqdm(total=search.attempts, initial=len(journal.attempts), unit=" attempts", smoothing=0) as bar:
+                for first in range(0, search.attempts, search.at_once):
+                    make_round(search, sets, journal, first, max(1, threads // search.at_once), bar)
+        except KeyboardInterrupt:
+            print(f"\nStopped; {len(journal.attempts)} of {search.attempts} attempts are kept. Go on with: lightnet search "
+                  f"--resume {folder}")
+            raise
+        finally:
+            set_num_threads(threads)                        # a single attempt ran in this process, on its share
     done = journal.upto(search.attempts)
     best = search.best(done)
     with whole(folder / "best.json") as file:
         json.dump(best, file, indent=2)
     search_plots.convergence(done, folder / "convergence.png")
-    search_plots.surrogate(*search.surrogate(done), done, best, folder / "surrogate.png")
+    search_plots.surrogate(*search.surrogate(done, best), done, best, folder / "surrogate.png")
     return best
 
 
-def make_round(search, sets, journal, first, bar):
+def make_round(search, sets, journal, first, threads, bar):
     """Make the attempts from number `first` on that are proposed together, but for those that are in the journal."""
     numbers = range(first, min(first + search.at_once, search.attempts))
     missing = [number for number in numbers if number not in journal.attempts]
@@ -189,7 +206,6 @@ def make_round(search, sets, journal, first, bar):
         return
     values = dict(zip(numbers, search.propose(journal.upto(first)), strict=True))
     jobs = [dataclasses.replace(search.job, seed=search.job.seed + number, **values[number]) for number in missing]
-    threads = max(1, num_threads() // search.at_once)
     workers = joblib.Parallel(n_jobs=len(jobs), return_as="generator_unordered")
     tasks = (joblib.delayed(attempt)(job, sets, number, threads) for job, number in zip(jobs, missing, strict=True))
     for result in workers(tasks):
@@ -230,7 +246,7 @@ class Journal:
 
     def read(self):
         """Take the file's attempts, and leave whole lines only in it."""
-        text = self.path.read_text()
+        text = self.path.read_text(errors="replace")
         complete = text[:text.rfind("\n") + 1]
         for number, line in enumerate(complete.splitlines(), start=1):
             try:

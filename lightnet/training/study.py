@@ -48,12 +48,9 @@ class Study:
         The folder of all its steps.
     data : str or None
         Folder of the real slices, None takes LIGHTNET_DATA.
-    attempts : int or None
-        Of each search; None takes 30, or what the search was begun with.
-    at_once : int
-        Attempts side by side.
-    size : int
-        Pixels a side while searching; CNN-1 and CNN-2 have 227 in any case.
+    attempts, at_once, size : int or None
+        Of each search: how many, how many side by side, pixels a side (CNN-1 and CNN-2 have 227 in any case). None takes what
+        the search was begun with, and 30, 1 and 227 for a new one.
     seeds : int
         Trainings of CNN-1 and of CNN-2.
     only : sequence of str
@@ -65,8 +62,8 @@ class Study:
     out: str | Path = "runs/paper"
     data: str | None = None
     attempts: int | None = None
-    at_once: int = 1
-    size: int = 227
+    at_once: int | None = None
+    size: int | None = None
     seeds: int = 5
     only: tuple = ()
     quick: bool = False
@@ -80,9 +77,10 @@ class Study:
     def run(self):
         """Make the steps; returns the names of those that were asked for."""
         steps = self.steps()
+        for beginning in self.only:
+            if not any(name.startswith(beginning) for name in steps):
+                raise ArgumentError(f"no step begins with {beginning}; there are {', '.join(steps)}")
         chosen = [name for name in steps if not self.only or name.startswith(tuple(self.only))]
-        if not chosen:
-            raise ArgumentError(f"no step begins with {' or '.join(self.only)}; there are {', '.join(steps)}")
         for name in chosen:
             make, *arguments = steps[name]
             print(f"\n{name}")
@@ -105,10 +103,15 @@ class Study:
     def search(self, arrangement, experiment):
         """Search one experiment's values on one arrangement."""
         folder = Path(self.out) / f"arrangement-{arrangement}" / f"experiment-{experiment}"
+        wanted = Search(self.job(arrangement, size=self.size or 227, **EXPERIMENTS[experiment]), self.attempts or 30,
+                        self.at_once or 1)
         if folder.exists():
-            folder, best = search.go_on(folder, self.attempts)
+            kept = search.kept_in(folder)
+            size, at_once = self.size or kept.job.size, self.at_once or kept.at_once
+            same(folder, kept.job.settings(), {**wanted.job.settings(), "size": wanted.job.size if self.quick else size})
+            same(folder, {"at_once": kept.at_once}, {"at_once": at_once})
+            folder, best = search.go_on(folder, self.attempts, self.data)
         else:
-            wanted = Search(self.job(arrangement, size=self.size, **EXPERIMENTS[experiment]), self.attempts or 30, self.at_once)
             folder, best = search.start(wanted, folder.name, folder.parent)
         print(f"best: attempt {best['number']}, validation accuracy {best['accuracy']:.3f}, learning rate {best['lr']:.3g}, "
               f"momentum {best['momentum']:.3g}, L2 {best['l2']:.2g}")
@@ -117,13 +120,13 @@ class Study:
         """Train the proposed network from several seeds with the values that its search found, and choose one of them."""
         folder, values = Path(self.out) / name, self.found(NETWORKS[name])
         for seed in range(self.seeds):
-            one = folder / f"seed-{seed}"
-            if (one / "metrics.json").exists():
+            one, wanted = folder / f"seed-{seed}", self.job(NETWORKS[name], seed=seed, **values, **FINAL)
+            if not (one / "job.json").exists():
+                job.start(wanted, one.name, one.parent)
                 continue
-            if (one / "job.json").exists():
-                job.go_on(one)
-            else:
-                job.start(self.job(NETWORKS[name], seed=seed, **values, **FINAL), one.name, one.parent)
+            same(one, job.kept_in(one).settings(), wanted.settings())
+            if not (one / "metrics.json").exists():
+                job.go_on(one, data=self.data)
         print("chosen: seed {seed}".format(**choose(folder)))
 
     def found(self, arrangement):
@@ -135,6 +138,14 @@ class Study:
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{file}: cannot be read ({error}); expected what the search finds, make the step "
                                   f"{file.parent.parent.name}/{file.parent.name} first") from error
+
+
+def same(folder, kept, wanted):
+    """Refuse a step that was begun otherwise: its result would pass for this study's."""
+    for name, value in wanted.items():
+        if kept[name] != value:
+            raise CheckpointError(f"{folder}: was begun with {name} {kept[name]!r}, expected {value!r}. Take another --out, ask "
+                                  "for what is there, or remove the folder to make the step anew")
 
 
 def choose(folder):
