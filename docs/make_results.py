@@ -9,6 +9,7 @@ import re
 import statistics
 from pathlib import Path
 
+from lightnet.evaluation.audit import shown
 from lightnet.training.study import EXPERIMENTS, NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -150,10 +151,9 @@ def finals():
             continue
         one = found[chosen["seed"]][key]
         rows.append(["", f"seed {chosen['seed']}, n = {one['n']}, {one['units']} {one['over']}",
-                     *("{value:.3f} [{low:.3f}, {high:.3f}]".format(**one[rate]) for rate in RATES)])
-        values = {rate: [metrics[key][rate]["value"] for metrics in found.values()] for rate in RATES}
+                     *(shown([one], rate) for rate in RATES)])
         rows.append(["", f"mean of {len(found)} seeds (lowest to highest)",
-                     *(f"{statistics.mean(of):.3f} ({min(of):.3f} to {max(of):.3f})" for of in values.values())])
+                     *(shown([metrics[key] for metrics in found.values()], rate) for rate in RATES)])
     lines.append(table(["network, test set", "", *RATES], rows))
     lines.append("The paper's \"precision\" on Test-2 is by arithmetic a specificity ([3](paper.md#what-does-not-add-up)).\n")
     lines.append(f"Command: `python examples/reproduce_paper.py --only {' '.join(NETWORKS)}`; it also makes the models.\n")
@@ -248,23 +248,12 @@ def network(name, audit):
              "{correlation_untrained:.2f}. ").format(**audit["maps"]) + f"Calibration: {calibration}.\n"]
 
 
-def shown(runs, metric):
-    """A metric with its interval; of several runs the mean, and the lowest to the highest."""
-    values = [run[metric]["value"] for run in runs]
-    if None in values:
-        return "undefined"
-    if len(runs) > 1:
-        return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**runs[0][metric])
-
-
 def one_training():
     """The training with the paper's own values, before the searches."""
     kept = read("paper-values", "metrics.json")
     if kept is None:
         return []
-    rows = [[rate, *(f"{one[rate]['value']:.3f} [{one[rate]['low']:.3f}, {one[rate]['high']:.3f}]" for one in kept.values())]
-            for rate in RATES]
+    rows = [[rate, *(shown([one], rate) for one in kept.values())] for rate in RATES]
     return ["## One training with the paper's own values\n", (RESULTS / "paper-values" / "README.md").read_text(),
             table(["", *kept], rows)]
 

@@ -80,10 +80,9 @@ def test_labels_without_signal_give_chance(tmp_path):
     found = controls.run(splits(tmp_path, noise), trees=40, shuffles=4)
     assert [one.name for one in found] == ["majority class", *controls.SEES, "shuffled labels"]
     assert all(0.2 < one.metrics.auc.value < 0.8 for one in found)
-    mean, low, high = found[-1].spread("auc")
-    assert len(found[-1].runs) == 4 and low < mean < high
+    assert len({run.auc.value for run in found[-1].runs}) == 4
     assert found[0].metrics.over == "patients" and found[0].metrics.units == 15 and found[0].n == 60
-    assert "no lungs found in" in found[5].note and found[5].note in str(found[5])
+    assert "no lungs found in" in found[5].note
     assert found[-1].to_dict()["runs"][3]["n"] == 60
 
 
@@ -146,7 +145,6 @@ def test_planted_duplicates_are_found(tmp_path):
     found = leaks.near_duplicates({"train": slices, "test1": [copy], "test2": [copy]})
     assert [(one.first.name, one.second.name, one.splits) for one in found] == [("2.png", "copy", ("train", "test1"))]
     assert found[0].across_splits and found[0].across_classes and 0.95 <= found[0].correlation <= 1
-    assert "2.png (train, COVID)  =  copy (test1, non-COVID)" in str(found[0])
 
 
 def test_shared_patients_and_papers_are_found():
@@ -163,7 +161,7 @@ def test_shared_patients_and_papers_are_found():
 def test_planted_crops_are_found_and_score_higher_than_what_is_not_there():
     images = [phantom.draw(np.random.default_rng(seed), seed % 2) for seed in range(14)]
     found = crops.validate_crops(images, count=10, seed=0)
-    assert found.found == found.count == 10 and "10 of 10" in str(found)
+    assert found.found == found.count == 10
     assert found.others[-1] < found.matches[0] and np.median(found.others) < found.threshold < found.matches[0]
     absent = [phantom.draw(np.random.default_rng(seed), 1) for seed in (100, 101)]
     assert all(match.score < found.threshold for match in crops.find_crops(absent, images))

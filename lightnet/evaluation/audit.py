@@ -121,6 +121,7 @@ def report(found):
     for control in found["controls"]:
         what, runs = f"{control['name']}: {control['sees']}", control["runs"]
         lines.append(row(what, control["split"], *(shown(runs, metric) for metric in ("accuracy", "auc"))))
+        lines += [f"      {control['note']}"] if control["note"] else []
     for title, kind in (("Whole slices that look the same, across splits or classes", "near_duplicates"),
                         ("Test slices that are crops of others, or others of them", "crops")):
         lines += ["", f"{title}: {len(found[kind])} candidates",
@@ -163,5 +164,6 @@ def shown(runs, metric):
     values = [run[metric]["value"] for run in runs]
     if None in values:
         return "undefined"
-    low, high = (runs[0][metric]["low"], runs[0][metric]["high"]) if len(runs) == 1 else (min(values), max(values))
-    return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"
+    if len(values) > 1:
+        return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**runs[0][metric])

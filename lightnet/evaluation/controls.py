@@ -84,23 +84,10 @@ class Control:
         """The metrics; of several runs the first one's."""
         return self.runs[0]
 
-    def spread(self, metric: str) -> tuple[float, float, float]:
-        """Return a metric's mean, lowest and highest value over the runs."""
-        values = np.array([getattr(run, metric).value for run in self.runs])
-        return float(values.mean()), float(values.min()), float(values.max())
-
     def to_dict(self) -> dict:
         """Plain numbers, strings, lists and dicts, as JSON wants them."""
         runs = [run.to_dict() for run in self.runs]
         return {"name": self.name, "sees": self.sees, "split": self.split, "n": self.n, "note": self.note, "runs": runs}
-
-    def __str__(self) -> str:
-        numbers = []
-        for name in ("accuracy", "auc"):
-            mean, low, high = self.spread(name)
-            several = f"{mean:.3f} ({low:.3f} to {high:.3f})"
-            numbers.append(f"{name} {getattr(self.metrics, name) if len(self.runs) == 1 else several}")
-        return f"{self.split:<7}{self.name:<22}{numbers[0]:<32}{numbers[1]:<27}{self.note}".rstrip()
 
 
 def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, names: Iterable[str] = tuple(SEES), shuffles: int = 20,

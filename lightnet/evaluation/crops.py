@@ -42,7 +42,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What `find_crops` made of crops that were planted: ``print`` it."""
+    """What `find_crops` made of crops that were planted."""
 
     found: int  # crops whose best match was the image they are from
     count: int
@@ -56,12 +56,6 @@ class Validation:
         ``nan`` where no crop was found. The two may overlap, so a score above it is a candidate, not a finding.
         """
         return float((self.matches[0] + np.quantile(self.others, 0.9)) / 2) if len(self.matches) else float("nan")
-
-    def __str__(self) -> str:
-        low, median, high = np.quantile(self.others, (0, 0.5, 0.9))
-        scores = f", scores {self.matches[0]:.2f} to {self.matches[-1]:.2f}" if len(self.matches) else ""
-        return (f"{self.found} of {self.count} planted crops found{scores}; best score in another image: lowest {low:.2f}, "
-                f"median {median:.2f}, nine tenths below {high:.2f}, highest {self.others[-1]:.2f}")
 
 
 def find_crops(templates: Sequence[np.ndarray], images: Sequence[np.ndarray],

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.prepare import CLASSES
 from ..data.slices import Slice, load
 from .crops import find_crops
 
@@ -44,10 +43,6 @@ class Pair:
     def across_classes(self) -> bool:
         """Whether their labels contradict each other."""
         return self.first.label != self.second.label
-
-    def __str__(self) -> str:
-        ends = zip((self.first, self.second), self.splits, strict=True)
-        return f"{self.correlation:.3f}  " + "  =  ".join(f"{one.name} ({split}, {CLASSES[one.label]})" for one, split in ends)
 
 
 class Shared(NamedTuple):
