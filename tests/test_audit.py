@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import test_covid_ct
 from sklearn.metrics import brier_score_loss
 
 import lightnet as ln
@@ -136,3 +137,18 @@ def test_a_probability_that_means_what_it_says_has_a_small_error():
 def test_where_every_step_of_p_is_counted_once():
     said, seen, counts = reliability([0, 1, 1, 0], [0.0, 1.0, 0.95, 0.049])
     assert counts.tolist() == [2, 2] and seen.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("arguments, refused", [
+    (["evaluate", "--arrangement", "1", "--split", "test2"], "80 of the 193 test slices"),
+    (["audit", "--arrangement", "1", "--quick"], "80 of the"),
+    (["audit", "--arrangement", "2", "--split-seed", "1", "--quick"], "of the 211 test slices"),
+])
+def test_a_network_is_not_tested_on_what_trained_it(arguments, refused, tmp_path, capsys):
+    """Arrangement 2 has 60 + 20 Italian slices in training and validation, all of which arrangement 1 has in Test-2."""
+    clone = test_covid_ct.make(tmp_path / "data")
+    net = ln.models.light_cnn(seed=0)
+    net.meta["provenance"] = {"settings": {"arrangement": "2", "split_seed": 0}}
+    ln.save(net, tmp_path / "model.npz")
+    assert main([*arguments, "--data", str(clone), "--model", str(tmp_path / "model.npz")]) == 2
+    assert refused in capsys.readouterr().err and not (tmp_path / "test_evaluations.csv").exists()
