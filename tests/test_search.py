@@ -1,6 +1,5 @@
 """The search: what it proposes follows from its journal alone, so that it survives being killed; what it finds is good."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -40,12 +39,6 @@ def lines(file, without=TELLS_TIME):
     """A journal's attempts, in order, but for what depends on the clock."""
     found = sorted(map(json.loads, file.read_text().splitlines()), key=lambda one: one["number"])
     return [{key: value for key, value in one.items() if key not in without} for one in found]
-
-
-def quick_sets(job, folder):
-    """What an attempt trains on."""
-    slices = search.slices_of(job, folder)
-    return search.read_sets(job, {split: slices[split] for split in ("train", "validation")})
 
 
 def test_a_search_finds_the_top_better_than_chance_does():
@@ -148,7 +141,7 @@ def test_a_study_goes_on_where_it_was_and_refuses_what_was_begun_otherwise(tmp_p
 def test_transfer_gives_new_layers_their_own_rate(tmp_path, monkeypatch):
     monkeypatch.setattr("lightnet.models.load_imagenet", lambda *arguments: ["conv1.weight", "conv1.bias"])
     job = Job(quick=True, imagenet="weights.npz", new_lr_factor=10)
-    trainer = job.trainer(quick_sets(job, tmp_path))
+    trainer = job.trainer(search.training_sets(job, tmp_path))
     factors = trainer.optimizer.factors
     assert factors["fc.weight"] == 10 and "conv1.weight" not in factors
     assert trainer.net.meta["provenance"]["from_imagenet"] == ["conv1.weight", "conv1.bias"]
@@ -168,7 +161,7 @@ def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path)
 
 def test_an_attempt_that_diverges_counts_for_a_coin(tmp_path):
     job = Job(quick=True, lr=1e9)
-    found = attempt(job, quick_sets(job, tmp_path), 0, 1)
+    found = attempt(job, search.training_sets(job, tmp_path), 0, 1)
     assert found["diverged"] and found["accuracy"] == 0.5 and found["loss"] is None
 
 
@@ -182,9 +175,11 @@ def test_a_journal_does_not_depend_on_what_ran_side_by_side(tmp_path, capsys, mo
     assert rows == lines(tmp_path / "runs" / "two" / "journal.jsonl") and len(rows) == 4
     assert "lightnet train --lr" in capsys.readouterr().out
     assert {"convergence.png", "surrogate.png", "best.json"} <= {file.name for file in (tmp_path / "runs" / "one").iterdir()}
-    job = dataclasses.replace(Job(quick=True), **{name: rows[2][name] for name in ("seed", *RANGES)})
-    again = attempt(job, quick_sets(job, tmp_path), 2, 1)
-    assert {key: again[key] for key in rows[2]} == rows[2]
+    assert main(["search", "--resume", "runs/one", "--again", "2"]) == 0 and "\nthe same" in capsys.readouterr().out
+    journal = tmp_path / "runs" / "one" / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"seed": 2', '"seed": 3'))
+    assert main(["search", "--resume", "runs/one", "--again", "2"]) == 1 and "not the same" in capsys.readouterr().out
+    assert main(["search", "--resume", "runs/one", "--again", "7"]) == 2 and main(["search", "--again", "7"]) == 2
 
 
 @pytest.mark.slow

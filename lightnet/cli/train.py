@@ -47,10 +47,12 @@ def add_search(commands):
   lightnet search --data DIR --arrangement 1                the paper's: 30 attempts of 20 epochs; hours
   lightnet search --data DIR --arrangement 1 --size 131     a third of the time
   lightnet search --quick --attempts 10                     to see how it goes, in a minute
-  lightnet search --resume runs/search-arrangement-1        go on; at most the attempt that was under way is lost""")
+  lightnet search --resume runs/search-arrangement-1        go on; at most the attempt that was under way is lost
+  lightnet search --resume runs/search-arrangement-1 --again 3        make attempt 3 once more, and compare""")
     add = parser.add_argument
     add("--resume", metavar="FOLDER", help="go on with this search; of the other options only --attempts and --data count")
     add("--attempts", type=positive, help="trainings in all (default: 30)")
+    add("--again", type=natural, metavar="NUMBER", help="make this attempt of --resume's once more, and compare it with its line")
     add("--at-once", type=positive, default=1, help="attempts side by side, on an equal share of the cores each (default: 1)")
     add("--cluster", metavar="ADDRESS", help="run them on a Dask cluster: tcp://HOST:PORT of its scheduler")
     add_job_options(parser)
@@ -60,6 +62,10 @@ def add_search(commands):
 def search(options):
     """Run a search, or go on with one."""
     from ..training import search
+    if options.again is not None:
+        if not options.resume:
+            raise ln.ArgumentError("--again needs --resume FOLDER: the search whose attempt it is")
+        return compare(*search.again(options.resume, options.again, options.data))
     if options.cluster and options.at_once == 1 and not options.resume:
         raise ln.ArgumentError("--cluster without --at-once would keep one of its workers busy; say how many attempts at once")
     with on_cluster(options.cluster) if options.cluster else nullcontext():
@@ -72,6 +78,15 @@ Best on the validation set: attempt {best['number']}, accuracy {best['accuracy']
 Every attempt is in {folder}/journal.jsonl; to look at: convergence.png, surrogate.png. To train with these values:
 lightnet train --lr {best['lr']:.6g} --momentum {best['momentum']:.6g} --l2 {best['l2']:.6g} (and the options of this search)""")
     return 0
+
+
+def compare(kept, now):
+    """Print an attempt as the journal has it and as it came out now; 1 where they differ."""
+    for when, one in (("journal", kept), ("now", now)):
+        print("{when:8} validation accuracy {accuracy}, loss {validation_loss}, training loss {loss}".format(when=when, **one))
+    same = all(kept[name] == now[name] for name in ("accuracy", "validation_loss", "loss"))
+    print("the same" if same else "not the same: another machine, or other versions of lightnet and its libraries?")
+    return 0 if same else 1
 
 
 @contextmanager

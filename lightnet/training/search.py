@@ -173,8 +173,7 @@ def run(search, folder):
     """Make every attempt that the journal does not have yet; returns the best one."""
     journal = Journal(folder / "journal.jsonl")
     if len(journal.attempts) < search.attempts:
-        slices = slices_of(search.job, folder)
-        sets = read_sets(search.job, {split: slices[split] for split in ("train", "validation")})   # no test set is read
+        sets = training_sets(search.job, folder)
         say_what_is_transferred(search.job.network())
         if journal.attempts:
             print(f"Going on after {len(journal.attempts)} attempts.")
@@ -196,6 +195,30 @@ def run(search, folder):
     search_plots.convergence(done, folder / "convergence.png")
     search_plots.surrogate(*search.surrogate(done, best), done, best, folder / "surrogate.png")
     return best
+
+
+def training_sets(job, folder):
+    """The slices that train and choose, as (greys, labels); no test set is read."""
+    slices = slices_of(job, folder)
+    return read_sets(job, {split: slices[split] for split in ("train", "validation")})
+
+
+def again(folder, number, data=None):
+    """Make one attempt of a journal again: the journal's line, and what comes out now.
+
+    Raises
+    ------
+    CheckpointError
+        The journal has no such attempt.
+    """
+    folder, search = Path(folder), kept_in(folder)
+    attempts = Journal(folder / "journal.jsonl").attempts
+    if number not in attempts:
+        raise CheckpointError(f"{folder / 'journal.jsonl'} has no attempt {number}; it has {sorted(attempts)}")
+    kept = attempts[number]
+    values = {name: kept[name] for name in ("seed", *RANGES)}
+    job = dataclasses.replace(search.job, data=data or search.job.data, **values)
+    return kept, attempt(job, training_sets(job, folder), number, num_threads())
 
 
 def make_round(search, sets, journal, first, threads, bar):
