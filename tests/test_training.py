@@ -21,7 +21,8 @@ from lightnet.training.trainer import Trainer, evaluate_loss, predict_logits
 ROOT = Path(__file__).parents[1]
 DATA = os.environ.get("LIGHTNET_DATA")
 PICTURES = ["training_curves.png", "confusion_matrix.png", "roc.png", "calibration.png", "slices.png"]
-FILES = ["model.npz", "history.csv", "metrics.json", "scores.csv", "job.json", "manifest.csv", "checkpoint.npz", "test_evaluations.csv"]
+FILES = ["model.npz", "history.csv", "metrics.json", "scores.csv", "job.json", "manifest.csv", "checkpoint.npz",
+         "test_evaluations.csv"]
 
 
 def stripes(count, seed):
