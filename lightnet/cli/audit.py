@@ -9,7 +9,7 @@ from tqdm import tqdm
 import lightnet as ln
 
 from ..files import whole
-from .parsing import arrangement_named, command, named, natural, refuse_slices_seen, two_classes
+from .parsing import command, named, natural, refuse_slices_seen, two_classes
 
 
 def add_audit(commands):
@@ -30,15 +30,16 @@ def audit(options):
     from ..data import covid_ct
     from ..evaluation.audit import audit, report
     from ..training.run import log
-    arranged = covid_ct.arrangement(options.data, arrangement_named(options.arrangement), options.split_seed)
+    arranged = covid_ct.arrangement(options.data, covid_ct.named(options.arrangement), options.split_seed)
     names, tests = named(options.model), [one for split, of in arranged.splits.items() if split.startswith("test") for one in of]
     networks = {name: two_classes(ln.load(path), path) for path, name in names.items()}
     for path, name in names.items():
         refuse_slices_seen(networks[name], path, tests, options.data)
     found = audit(arranged, networks, partial(tqdm, leave=False), options.quick)
-    print(report(found))
+    text = report(found)
+    print(text)
     out = Path(options.out or f"runs/audit-{options.arrangement}")
-    for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", report(found) + "\n")):
+    for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", text + "\n")):
         with whole(out / name) as file:
             file.write(content)
     for path, name in names.items():

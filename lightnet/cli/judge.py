@@ -14,7 +14,7 @@ import lightnet as ln
 
 from ..data.images import list_images
 from ..files import whole
-from .parsing import arrangement_named, command, natural, refuse_slices_seen, two_classes
+from .parsing import command, natural, refuse_slices_seen, two_classes
 
 
 def add_evaluate(commands):
@@ -45,7 +45,7 @@ def evaluate(options):
     if options.folder:
         name, slices = "test", read_folder(options.folder)
     else:
-        splits = covid_ct.arrangement(options.data, arrangement_named(options.arrangement), options.split_seed).splits
+        splits = covid_ct.arrangement(options.data, covid_ct.named(options.arrangement), options.split_seed).splits
         if options.split not in splits:
             raise ln.DatasetError(f"arrangement {options.arrangement} has no split {options.split!r}; it has {', '.join(splits)}")
         name, slices = options.split.replace("test1", "test"), splits[options.split]

@@ -25,17 +25,12 @@ def named(paths):
     return names
 
 
-def arrangement_named(name):
-    """An arrangement as `lightnet.data.covid_ct.arrangement` takes it."""
-    return name if name == "official" else int(name)
-
-
 def refuse_slices_seen(net, path, slices, data):
     """Stop where a network that was trained here is to be tested on slices that trained or chose it."""
     settings = net.meta.get("provenance", {}).get("settings", {})
     if not settings.get("arrangement"):
         return                                              # trained on synthetic slices, or not by `lightnet train`
-    own = covid_ct.arrangement(data, arrangement_named(settings["arrangement"]), settings["split_seed"])
+    own = covid_ct.arrangement(data, covid_ct.named(settings["arrangement"]), settings["split_seed"])
     seen = {(one.source, one.name, one.label) for one in (*own.train, *own.validation)}
     count = sum((one.source, one.name, one.label) in seen for one in slices)
     if count:

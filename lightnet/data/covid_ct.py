@@ -73,6 +73,15 @@ def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 
     return Arrangement(which, seed, train, validation, test1, test2)
 
 
+def named(name: str) -> int | str:
+    """Return an arrangement's name on a command line or in a settings file as `arrangement` takes it.
+
+    >>> named("1"), named("official")
+    (1, 'official')
+    """
+    return name if name == "official" else int(name)
+
+
 def _draw(slices: list[Slice], count: int, rng: np.random.Generator, what: str) -> list[Slice]:
     """Draw without replacement."""
     if len(slices) < count:

@@ -143,15 +143,13 @@ def crops_across(splits: Mapping[str, Sequence[Slice]], threshold: float = 0.8,
     for name, slices in splits.items():
         for one in slices:
             (tests if name.startswith("test") else others).setdefault(one, name)
-    found = {}
+    greys, found = {one: one.read() for one in (*tests, *others)}, {}
     for templates, images in ((tests, others), (others, tests)):
         places = list(images)
-        matches = find_crops([one.read() for one in templates], [one.read() for one in images], progress)
+        matches = find_crops([greys[one] for one in templates], [greys[one] for one in images], progress)
         for one, match in zip(templates, matches):
             test, other = (one, places[match.image]) if templates is tests else (places[match.image], one)
             found[test, other] = max(match.score, found.get((test, other), -1))
     pairs = [Pair(test, other, (tests[test], others[other]), score)
              for (test, other), score in found.items() if score >= threshold]
     return sorted(pairs, key=lambda pair: -pair.correlation)
-
-

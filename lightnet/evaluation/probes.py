@@ -109,11 +109,11 @@ def where_it_looks(net, slices, untrained_seed=0, progress=None):
     The map is that for COVID minus that for non-COVID, whose mean decides. What a place of it takes in from around counts as
     that place's, so a network that uses the lungs alone has some share outside.
     """
-    untrained, size, found = as_untrained(net, untrained_seed), net.meta["input_size"], defaultdict(list)
     try:
         head(net)
     except GraphError:
         return None
+    untrained, size, found = as_untrained(net, untrained_seed), net.meta["input_size"], defaultdict(list)
     for one in progress(slices, total=len(slices)) if progress else slices:
         grey = resize(one.read(), size, net.meta["resize"])
         mask = lungs(grey)

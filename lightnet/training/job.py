@@ -248,7 +248,6 @@ def synthetic_splits(job, folder):
 
 def real_splits(job):
     """The real slices in one of the paper's arrangements."""
-    arranged = covid_ct.arrangement(job.data, job.arrangement if job.arrangement == "official" else int(job.arrangement),
-                                    job.split_seed)
+    arranged = covid_ct.arrangement(job.data, covid_ct.named(job.arrangement), job.split_seed)
     print(arranged)
     return {split.replace("test1", "test"): slices for split, slices in arranged.splits.items()}
