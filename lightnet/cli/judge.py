@@ -37,8 +37,8 @@ def evaluate(options):
     from ..data import covid_ct
     from ..data.folder import read_folder
     from ..data.slices import load
+    from ..evaluation.scores import p_covid, predict_logits
     from ..training.run import Scored, write_scores
-    from ..training.trainer import p_covid, predict_logits
     if bool(options.folder) == bool(options.arrangement):
         raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
     net = two_classes(ln.load(options.model), options.model)

@@ -23,14 +23,12 @@ from ..data.images import read_image
 from ..data.prepare import normalize, resize
 from ..errors import GraphError
 from ..graph import Graph
-from ..losses import softmax
 from .cam import border, class_activation_maps, enlarged, head, share_inside
 from .controls import box, reencoded
 from .lungs import lungs
+from .scores import p_covid, predict_logits
 
 AROUND = 0.1                                    # of the side: a frame that is left when all else is black
-BATCH = 32
-
 
 # Each probe's name, and what is left of a square slice, given the mask of its lungs.
 PROBES = {
@@ -64,13 +62,7 @@ def probe(net, slices, progress=None):
         mask = lungs(grey)
         for name, change in PROBES.items():
             seen[name].append(change(grey, mask).astype(np.float32))
-    return {name: scores(net, np.stack(greys)) for name, greys in seen.items()}
-
-
-def scores(net, greys):
-    """p_covid of resized slices (N, S, S)."""
-    logits = [net.forward(normalize(greys[start : start + BATCH], net.meta)) for start in range(0, len(greys), BATCH)]
-    return softmax(np.concatenate(logits))[:, 1]
+    return {name: p_covid(predict_logits(net, np.stack(greys))) for name, greys in seen.items()}
 
 
 def as_untrained(net, seed):

@@ -22,11 +22,12 @@ from ..data.folder import read_folder
 from ..data.manifest import manifest, write_manifest
 from ..data.slices import load
 from ..errors import ArgumentError, CheckpointError
+from ..evaluation.scores import p_covid, predict_logits
 from ..files import whole
 from ..optim import SGD, step_decay
 from .checkpoint import resume, save_checkpoint, versions
 from .run import Scored, free_folder, write_run
-from .trainer import Trainer, p_covid, predict_logits
+from .trainer import Trainer
 
 SYNTHETIC = {"epochs": 10, "batch": 8, "lr": 0.005, "momentum": 0.9, "l2": 1e-6, "decay": 0.7, "decay_every": 1, "augment": False}
 # Experiment 4 of the paper's Table 3, batch and augmentation as docs/ reads the paper

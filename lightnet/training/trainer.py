@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from ..data.batches import batches
 from ..errors import TrainingError
+from ..evaluation.scores import predict_logits
 from ..graph import Graph
-from ..losses import softmax, softmax_cross_entropy
+from ..losses import softmax_cross_entropy
 from ..optim import SGD, step_decay
 
 
@@ -132,22 +133,7 @@ class Trainer:
                                 "tenth of that rate, and look for NaN or unscaled values in the images")
 
 
-def predict_logits(net, greys, batch_size=32, progress=False):
-    """Logits (M, classes) of resized slices (M, S, S), at inference."""
-    logits = []
-    with tqdm(total=len(greys), unit=" images", disable=not progress, leave=False) as bar:
-        for x, labels in batches(greys, np.zeros(len(greys), int), batch_size, net.meta):
-            logits.append(net.forward(x))
-            bar.update(len(labels))
-    return np.concatenate(logits)
-
-
 def evaluate_loss(net, greys, labels, batch_size=32):
     """Mean loss and accuracy on a set, at inference."""
     logits = predict_logits(net, greys, batch_size)
     return softmax_cross_entropy(logits, labels)[0], float((logits.argmax(axis=1) == labels).mean())
-
-
-def p_covid(logits):
-    """The score of the class COVID, (M,): its softmax probability."""
-    return softmax(logits)[:, 1]
