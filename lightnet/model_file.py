@@ -5,6 +5,7 @@ The file is NumPy's ``.npz``: one array for every parameter (``params/conv1.weig
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .graph import Graph
 from .sizes import SizeRule
 
 FORMAT = 1
+TRAINED = Path(__file__).parent / "models" / "trained"     # the models that come with lightnet; their card is README.md there
 
 
 def save(net, path):
@@ -44,11 +46,13 @@ def save(net, path):
 
 
 def load(path, layers=()):
-    """Read a network that `save` wrote.
+    """Read a network that `save` wrote, or one that comes with lightnet.
 
     Parameters
     ----------
     path : str or Path
+        A file; or a name, ``"cnn-1"`` or ``"cnn-2"``: the paper's two networks, trained here, see
+        ``lightnet/models/trained/README.md``. (For research and non-commercial use. Not for clinical use.)
     layers : sequence of Layer classes
         Classes of your own that the network is built of, ``ln.load(path, layers=[MyLayer])``; lightnet's are known.
 
@@ -61,7 +65,7 @@ def load(path, layers=()):
     CheckpointError
         Where the file is missing, damaged, or holds what lightnet does not load (such as pickled objects).
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(file_of(path))
     try:
         net = build(json.loads(str(arrays.pop("graph"))), known_classes(layers))
         fill(named_arrays(net), arrays)
@@ -71,6 +75,20 @@ def load(path, layers=()):
         raise CheckpointError(f"{path}: no model file ({type(error).__name__}: {error}); expected one that lightnet.save "
                               "wrote") from error
     return net
+
+
+def file_of(model):
+    """The file of a model that comes with lightnet, by its name; any other path as it is.
+
+    >>> file_of("runs/synthetic/model.npz").name
+    'model.npz'
+    """
+    return trained().get(str(model), Path(model))
+
+
+def trained():
+    """The models that come with lightnet: {name: file}."""
+    return {file.stem: file for file in sorted(TRAINED.glob("*.npz"))}
 
 
 def describe(net):

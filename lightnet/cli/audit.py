@@ -9,7 +9,8 @@ from tqdm import tqdm
 import lightnet as ln
 
 from ..files import whole
-from .parsing import command, named, natural, refuse_slices_seen, two_classes
+from ..model_file import file_of
+from .parsing import A_MODEL, command, home, named, natural, refuse_slices_seen, two_classes
 
 
 def add_audit(commands):
@@ -20,7 +21,7 @@ def add_audit(commands):
     parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
     parser.add_argument("--arrangement", choices=["1", "2", "official"], default="1", help="default: %(default)s")
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
-    parser.add_argument("--model", action="append", default=[], help="a network to audit; may be given several times")
+    parser.add_argument("--model", action="append", default=[], help=A_MODEL + "; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small forests, few planted crops: a smoke run")
     parser.add_argument("--out", metavar="DIR", help="of audit.json and audit.txt (default: runs/audit-1, ...)")
 
@@ -45,8 +46,8 @@ def audit(options):
     for path, name in names.items():
         for split, of in found["networks"][name]["splits"].items():
             score = of["probes"]["as it is"]
-            log(path.with_name("test_evaluations.csv"), f"{split.replace('test1', 'test')}, audit", score["n"],
-                score["accuracy"]["value"], score["auc"]["value"], path)
+            log(home(path), f"{split.replace('test1', 'test')}, audit", score["n"],
+                score["accuracy"]["value"], score["auc"]["value"], file_of(path))
     print(f"\nEverything is in {out}. A score that a control without lungs reaches as well is no evidence of a disease. Not for "
           "clinical use.")
     return 0

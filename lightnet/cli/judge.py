@@ -14,7 +14,8 @@ import lightnet as ln
 
 from ..data.images import list_images
 from ..files import whole
-from .parsing import command, natural, refuse_slices_seen, two_classes
+from ..model_file import file_of
+from .parsing import A_MODEL, command, home, natural, refuse_slices_seen, two_classes
 
 
 def add_evaluate(commands):
@@ -28,8 +29,8 @@ def add_evaluate(commands):
     parser.add_argument("--split", choices=["train", "validation", "test1", "test2"], default="test1",
                         help="default: %(default)s")
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
-    parser.add_argument("--model", required=True, help="model.npz of a run")
-    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model)")
+    parser.add_argument("--model", required=True, help=A_MODEL)
+    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model, or in runs/cnn-1/)")
 
 
 def evaluate(options):
@@ -53,8 +54,9 @@ def evaluate(options):
             refuse_slices_seen(net, options.model, slices, options.data)
     greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
     scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
-    out = Path(options.out) if options.out else Path(options.model).parent / "evaluation"
-    print(write_scores(out, Path(options.model), [scored])[name])
+    beside = home(options.model)
+    out = Path(options.out) if options.out else beside / "evaluation"
+    print(write_scores(out, file_of(options.model), [scored], beside)[name])
     print(f"\nEverything is in {out}. Not for clinical use.")
     return 0
 
@@ -66,7 +68,7 @@ def add_predict(commands):
   lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv
   lightnet predict FOLDER --model runs/synthetic/model.npz --cam maps        where in each slice the network finds what""")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
-    parser.add_argument("--model", required=True, help="model.npz of a run")
+    parser.add_argument("--model", required=True, help=A_MODEL)
     parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
     parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there")
 

@@ -10,7 +10,7 @@ import numpy as np
 import lightnet as ln
 
 from ..backend import fast_versions
-from .parsing import command
+from .parsing import A_MODEL, command
 
 
 def add_export(commands):
@@ -18,7 +18,7 @@ def add_export(commands):
     parser = command(commands, "export", export, "write a model file as an ONNX model, which other engines run", """\
   lightnet export runs/synthetic/model.npz covid.onnx
   lightnet export runs/synthetic/model.npz covid.onnx --fold --softmax""")
-    parser.add_argument("model", help="model.npz of a run")
+    parser.add_argument("model", help=A_MODEL)
     parser.add_argument("out", help="the .onnx file to write")
     parser.add_argument("--fold", action="store_true", help="put batch norm into the convolutions")
     parser.add_argument("--softmax", action="store_true", help='end in a softmax: output "probabilities" instead of "logits"')
@@ -40,7 +40,7 @@ def add_summary(commands):
   lightnet summary light_cnn
   lightnet summary squeezenet
   lightnet summary runs/synthetic/model.npz""")
-    parser.add_argument("model", help="light_cnn, squeezenet, or a model file")
+    parser.add_argument("model", help="light_cnn, squeezenet, or " + A_MODEL)
 
 
 def summary(options):

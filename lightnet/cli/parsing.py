@@ -6,6 +6,9 @@ from pathlib import Path
 import lightnet as ln
 
 from ..data import covid_ct
+from ..model_file import trained
+
+A_MODEL = f"model.npz of a run, or the name of a model that comes with lightnet: {', '.join(trained())}"
 
 
 def command(commands, name, run, text, examples):
@@ -23,6 +26,11 @@ def named(paths):
         name = path.parent.name if path.stem == "model" and path.parent.name else path.stem
         names[path] = name if name not in names.values() else str(path)
     return names
+
+
+def home(model):
+    """The folder where a network's evaluations are kept: beside its file; under runs/ where it comes with lightnet."""
+    return Path("runs", model) if str(model) in trained() else Path(model).parent
 
 
 def refuse_slices_seen(net, path, slices, data):

@@ -83,15 +83,15 @@ def write_run(folder, net, history, sets):
     save(net, folder / "model.npz")
     write_history(folder / "history.csv", history)
     plots.training_curves(history, folder / "training_curves.png")
-    return write_scores(folder, folder / "model.npz", sets)
+    return write_scores(folder, folder / "model.npz", sets, folder)
 
 
-def write_scores(folder, model, sets):
+def write_scores(folder, model, sets, beside):
     """Write what a network said of some sets of slices to a folder.
 
     ``metrics.json`` has each under its name, ``scores.csv`` every slice. Those called test... also get ``confusion_matrix.png``,
-    ``roc.png``, ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in ``test_evaluations.csv``
-    beside the model: who looks at a test set more than once should be seen to.
+    ``roc.png``, ``calibration.png`` and ``slices.png`` (the second one ``..._test2.png``), and a line in the log of test
+    evaluations: who looks at a test set more than once should be seen to.
 
     Parameters
     ----------
@@ -99,6 +99,8 @@ def write_scores(folder, model, sets):
     model : Path
         The network's file, of which the log keeps the SHA-256.
     sets : list of Scored
+    beside : Path
+        The folder of the log, one for all evaluations of a network.
     """
     found = {one.name: one.metrics() for one in sets}
     with whole(folder / "metrics.json") as file:
@@ -106,7 +108,7 @@ def write_scores(folder, model, sets):
     write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):
-            log(model.with_name("test_evaluations.csv"), one.name, found[one.name].n, found[one.name].accuracy.value,
+            log(beside, one.name, found[one.name].n, found[one.name].accuracy.value,
                 found[one.name].auc.value, model)
             draw(folder, one, found[one.name])
     return found
@@ -122,10 +124,12 @@ def write_slice_scores(path, sets):
                 writer.writerow([one.name, piece.name, piece.source, piece.patient or "", label, f"{score:.9g}"])
 
 
-def log(path, name, n, accuracy, auc, model):
-    """Append a line about the evaluation of a test set."""
+def log(folder, name, n, accuracy, auc, model):
+    """Append a line about the evaluation of a test set to ``test_evaluations.csv``."""
+    path = Path(folder, "test_evaluations.csv")
     is_new = not path.exists()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:

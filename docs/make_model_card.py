@@ -1,0 +1,76 @@
+"""Write the card of the models that come with lightnet, from the files under results/. ``python docs/make_model_card.py``"""
+
+import make_results as results
+from make_results import RATES, shown
+
+from lightnet.model_file import TRAINED, load, trained
+from lightnet.training.study import FINAL, NETWORKS
+
+CARD = TRAINED / "README.md"
+BESIDE = "no pixel", "border", "no lungs"               # the controls that stand beside the scores here; all are in results.md
+
+HEAD = """# The models that come with lightnet
+
+**For research and non-commercial use. Not for clinical use.** They tell two sets of slices apart; that this detects a disease was not
+shown, and the controls below speak against it. lightnet's code is under the MIT licence. The weights are not: the slices that
+made them admit research and non-commercial use only.
+
+```python
+net = ln.load("cnn-1")                                  # a Graph, as any other; net.meta says how images are prepared
+```
+"""
+
+LIMITS = """## What they are, and are not
+
+- **The network** is `light_cnn`, the paper's: a grey slice of 227x227 pixels in three equal channels, logits of non-COVID and COVID
+  ([its open questions](../../../docs/light_cnn.md)).
+- **The data** are pictures taken from publications (COVID-CT, 2020) and slices of the Italian society's web page, not scans: of any size, cropped,
+  compressed, drawn on, with few patients and one label a slice. Labels are those of the sources; at least one pair of equal
+  slices has both ([the audit](../../../docs/results.md#the-audit)).
+- **A score is about this set.** What tells its classes apart without lungs stands beside the scores. On slices of another
+  scanner, hospital or country nothing is known but Test-2, and there the classes have different sources.
+- **p_covid is no probability of a disease**: half of the training slices are COVID, which is true nowhere, and the calibration was
+  measured on slices of the same collection only.
+- They see one slice, never a patient; they answer for a photograph of a cat as well.
+"""
+
+
+def page():
+    """The whole card."""
+    return "\n".join([HEAD, *(line for name in trained() for line in card(name)), LIMITS])
+
+
+def card(name):
+    """One model's part."""
+    which, chosen = NETWORKS[name], results.read(name, "chosen.json")
+    job = results.read(name, f"seed-{chosen['seed']}", "job.json")
+    counts, provenance = results.read("arrangements.json")[which], load(name).meta["provenance"]
+    slices = "; ".join(f"{results.NAMES[split]} {count['COVID']} COVID and {count['non-COVID']} non-COVID"
+                       for split, count in counts.items())
+    validation = ", ".join(f"{of['accuracy']:.3f}" for of in chosen["validation"].values())
+    lines = [f"## {name}\n",
+             f"Trained on arrangement {which} of the paper, split seed {job['split_seed']}. Slices: {slices}. Of training slices "
+             "three augmented copies besides.\n",
+             f"From scratch, {FINAL['epochs']} epochs of batches of {job['batch']}, SGD with learning rate {job['lr']:.4g}, times "
+             f"{FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
+             f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values that a Bayesian search found on the validation slices. "
+             f"Of {len(chosen['validation'])} seeds the validation slices chose seed {chosen['seed']} (accuracy by seed: "
+             f"{validation}). Test slices were looked at once by each training, after its last epoch, and once more by the "
+             f"audit. Made with lightnet {provenance['lightnet']}, NumPy {provenance['numpy']}, Python {provenance['python']}.\n"]
+    for network, title, key in results.TESTS:
+        if network == name:
+            lines += [f"{title}, with 95 % intervals over patients; what classifiers reach that see no lung stands below:\n",
+                      results.table(["", *RATES], [*results.ours(name, key), *controls(which, title)])]
+    return lines
+
+
+def controls(which, title):
+    """The controls' rows on one test set."""
+    return [[f"control: {one['name']} (sees {one['sees']})", *(shown(one["runs"], rate) for rate in RATES)]
+            for one in results.read(f"audit-{which}", "audit.json")["controls"]
+            if one["name"] in BESIDE and results.NAMES[one["split"]] == title]
+
+
+if __name__ == "__main__":
+    CARD.write_text(page())
+    print(f"{CARD} is written")
