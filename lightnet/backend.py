@@ -107,12 +107,12 @@ def forward_schedule(graph, x, observe):
     return Forward(graph, x.shape)
 
 
-def backward_schedule(graph, observe):
-    """What may be computed in place, backward."""
+def backward_schedule(graph, observe, to_image):
+    """What may be computed in place, backward, or not at all: without ``to_image`` the image's gradient."""
     if observe or not fast_versions():
         return NoSchedule()
     from .fast.schedule import Backward
-    return Backward(graph)
+    return Backward(graph, to_image)
 
 
 def add(a, b):

@@ -151,7 +151,7 @@ class Graph:
             self.trained_shape = y.shape
         return y
 
-    def backward(self, dy, observe=None):
+    def backward(self, dy, observe=None, to_image=True):
         """From the gradient of the output to that of the image, filling every layer's ``grads`` on the way.
 
         Parameters
@@ -161,13 +161,15 @@ class Graph:
         observe : callable, optional
             ``observe(node, inputs, output)`` after every node: ``inputs`` is ``[dy]`` of the node, ``output`` what its
             ``backward`` returned.
+        to_image : bool
+            Whether the gradient of the image is wanted. Training needs none, and the first layer's dx takes its time.
 
         Returns
         -------
-        ndarray (N, H, W, C)
+        ndarray (N, H, W, C), or None
         """
         gradients = {self.output_name: self.admit_gradient(dy)}
-        with backward_schedule(self, observe) as schedule:
+        with backward_schedule(self, observe, to_image) as schedule:
             for node in reversed(self.nodes.values()):
                 if node.name not in gradients:
                     raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
@@ -179,7 +181,7 @@ class Graph:
                     gradients[name] = add(gradients[name], dx) if name in gradients else dx
                 if observe:
                     observe(node, [node_dy], node_dx)
-        return gradients[IMAGE]
+        return gradients[IMAGE] if to_image else None
 
     def admit(self, x):
         """x as an array in the network's precision, or a typed error."""

@@ -13,8 +13,14 @@ class Activation:
     def __init__(self, loop, slope, settings=lambda layer: ()):
         self.loop, self.slope, self.settings = loop, slope, settings
 
-    def forward(self, layer, x, training=False, out=None, done=False):
-        """y of each x; keeps y, from which the slope can be read. ``done``: who computed x has put y there already."""
+    def forward(self, layer, x, training=False, out=None, done=False, pooled=False):
+        """y of each x; keeps y, from which the slope can be read. ``done``: who computed x has put y there already.
+
+        ``pooled``: and has pooled it; the pool will multiply by the slope.
+        """
+        if pooled:
+            layer.cache = ()
+            return x
         y = x if out is x else copied(x, out)
         if not done:
             each(self.loop, [as_images(y)], self.settings(layer))
@@ -24,7 +30,7 @@ class Activation:
 
     def backward(self, layer, dy, out=None, postponed=False):
         """The slope times dy. ``postponed``: who gets dx will do it."""
-        if postponed:
+        if postponed or not layer.cache:
             return dy
         (y,) = layer.cache
         dx = dy if out is dy else copied(dy)

@@ -6,11 +6,13 @@ from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
-from . import products, winograd
+from . import pooled, products, winograd
 
 
-def forward(layer, x, training=False, out=None, elu=False):
-    """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x."""
+def forward(layer, x, training=False, out=None, elu=False, pool=None):
+    """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x. With ``pool``: see ``pooled.py``."""
+    if pool:
+        return pooled.forward(layer, x, pool, training, out)
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
     weight, bias, finish = layer.params["weight"], layer.params["bias"], ELU if elu else STORE
@@ -24,17 +26,21 @@ def forward(layer, x, training=False, out=None, elu=False):
     return y
 
 
-def backward(layer, dy, elu=None):
+def backward(layer, dy, elu=None, pool=None, to_image=True):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
 
-    ``elu``: the layer whose slope dy has still to be multiplied by, in place.
+    ``elu``: the layer whose slope dy has still to be multiplied by, in place. ``pool``: the MaxPool2D whose dy this is. Without
+    ``to_image`` there is no dx.
     """
     (x,) = layer.cache
-    dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
-    if winograd.serves(layer):
+    dy, dx, weight = regular(dy), memory.empty(x.shape) if to_image else None, layer.params["weight"]
+    if pool:
+        job = pooled.gradients(x, dy, layer, pool, dx)
+    elif winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
     else:
-        image = products.adjoint(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
+        image = None if dx is None else products.adjoint(
+            dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
         gradient = products.weight_gradient(x, dy, layer.kernel, layer.stride, layer.padding)
         job = products.gradients(image, gradient, dy, weight, elu)
     later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))

@@ -3,30 +3,41 @@
 import numpy as np
 
 from ..kernels import memory, pooling
-from ..kernels.elementwise import column_sums
+from ..kernels.elementwise import column_sums, elu_slope
 from ..kernels.images import contiguous, everywhere, images, regular
 from ..kernels.threads import later
+from .activation import copied, each
 
 
 class MaxPool2D:
     """``y = max over the window``; keeps each winner's place in its window."""
 
     @staticmethod
-    def forward(layer, x, training=False, out=None):
+    def forward(layer, x, training=False, out=None, pooled=False):
+        """``pooled``: who computed x has done it already."""
+        if pooled:
+            return x
         shape = layer.output_shape(x.shape)
-        x, y = regular(x), memory.empty(shape) if out is None else out
-        winner = memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
+        x, y, winner = regular(x), memory.empty(shape) if out is None else out, winners(layer, shape)
         later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
                                                   winner[start:stop].reshape(-1), *numbers(layer)), len(x))
         if training:
-            layer.cache = (x.shape, winner)
+            layer.cache = (x.shape, winner, None)
         return y
 
     @staticmethod
-    def backward(layer, dy, onto=None):
-        """Each winner gets its window's dy; a pixel that won in several adds up. ``onto``: what to add besides."""
-        x_shape, winner = layer.cache
+    def backward(layer, dy, onto=None, postponed=False):
+        """Each winner gets its window's dy; a pixel that won in several adds up. ``onto``: what to add besides.
+
+        ``postponed``: who gets dx will do it.
+        """
+        if postponed:
+            return dy
+        x_shape, winner, y = layer.cache
         dy, dx = regular(dy), memory.empty(x_shape)
+        if is_pooled(layer):
+            dy = copied(dy)
+            each(elu_slope, [y, dy], (np.float32(1),))
         onto = onto if onto is None else regular(onto)
 
         def gather(start, stop):
@@ -60,6 +71,16 @@ class GlobalAvgPool:
         dy, dx = contiguous(dy), memory.empty(x_shape)
         later(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
         return dx
+
+
+def is_pooled(layer):
+    """Whether its convolution computed the ELU of its output (``pooled.py``)."""
+    return layer.cache[2] is not None
+
+
+def winners(layer, shape):
+    """Room for each winner's place in its window."""
+    return memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
 
 
 def numbers(layer):

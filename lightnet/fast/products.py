@@ -106,7 +106,7 @@ def weight_gradient(x, dy, kernel, stride, padding):
 def gradients(image, gradient, dy, weight, elu=None):
     """A job that returns a range's dW, in panels, and db: image by image, so that each step finds dy in the cache.
 
-    image and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
+    image (None: no dx) and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
     """
     *sides, F = weight.shape
 
@@ -115,7 +115,8 @@ def gradients(image, gradient, dy, weight, elu=None):
         for first, last in steps(start, stop, NEAR // dy[0].nbytes):
             some = images(dy[first:last])
             db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha)) if elu else column_sums(some)
-            image(first, last)
+            if image:
+                image(first, last)
             gradient(first, last, dW, STORE if first == start else ADD)
         return dW, db
     return job

@@ -5,9 +5,11 @@
   activation would.
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
+- Where a max pool alone reads that ELU, it comes in between, and the convolution computes all three (``pooled.py``).
 - Where a value's gradient is a sum, a MaxPool adds its own part to the other one while it computes it.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
+- The image's gradient is not computed where nobody wants it.
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
 asked to see each value finds them all.
@@ -20,10 +22,12 @@ from ..kernels import memory
 from ..kernels.images import is_regular
 from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, MaxPool2D, ReLU
+from . import winograd
+from .pooling import is_pooled
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
 OUTPUT_NOT_KEPT = (Conv2D, ConvTranspose2D, BatchNorm2D, MaxPool2D)     # which comes from one of these
-OVER_GRADIENT = (ELU, ReLU, BatchNorm2D)                # backward may write over its dy
+OVER_GRADIENT = (ELU, ReLU, BatchNorm2D, MaxPool2D)     # backward, or who does it for them, may write over dy
 
 
 class Together:
@@ -45,14 +49,30 @@ class Forward(Together):
         self.shapes = graph.shapes(input_shape)
         self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
         self.homes, self.over_input, self.then_elu, self.wholes = {}, set(), set(), {}
+        self.then_pool, self.pooled = {}, set()
         for node in reversed(graph.nodes.values()):     # outer Concats come before those that they read
             kind = type(node.layer)
             if version_for_class(kind) is kind:
                 continue
             if kind is Concat:
                 self.place_inputs(graph, node)
-            elif kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
+            elif kind is MaxPool2D:
+                self.pool_before_elu(graph, node)
+            elif node.name not in self.pooled and kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
                 self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
+
+    def pool_before_elu(self, graph, node):
+        """Let a convolution compute its ELU's max pool, where nobody else reads what lies between."""
+        elu = graph.nodes.get(node.inputs[0])
+        before = elu and graph.nodes.get(elu.inputs[0])
+        if (before and type(elu.layer) is ELU and elu.layer.alpha == 1 and type(before.layer) is Conv2D
+                and self.readers[elu.name] == self.readers[before.name] == 1
+                and all(self.can_place(graph, name) for name in (elu.name, before.name)) and not winograd.serves(before.layer)
+                and not any(node.name in graph.nodes[over].inputs for over in self.over_input)):        # it keeps its output
+            self.then_pool[before.name] = node.layer
+            self.pooled |= {elu.name, node.name}
+            if node.name in self.homes:
+                self.homes[before.name] = self.homes.pop(node.name)
 
     def place_over(self, node, before):
         """Let an activation write over its input, which then is computed where the activation's output belongs."""
@@ -81,8 +101,12 @@ class Forward(Together):
 
     def place(self, node, inputs):
         """What to tell the version: the array to compute into, if any, and whether an ELU is fused."""
+        if node.name in self.pooled:
+            return {"pooled": True}
         told = {"out": self.out(node, inputs)}
-        if node.name in self.then_elu:
+        if node.name in self.then_pool:
+            told["pool"] = self.then_pool[node.name]
+        elif node.name in self.then_elu:
             told["elu"] = True
         elif node.inputs[0] in self.then_elu:
             told["done"] = True
@@ -107,8 +131,8 @@ class Forward(Together):
 class Backward(Together):
     """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
-    def __init__(self, graph):
-        self.graph, self.readers, self.later = graph, {}, {}
+    def __init__(self, graph, to_image):
+        self.graph, self.to_image, self.readers, self.later = graph, to_image, {}, {}
         for node in graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
@@ -116,17 +140,25 @@ class Backward(Together):
     def place(self, node, dy, gradients):
         """What to tell the version: to compute dx into dy, to leave it to the next, or to begin with what was left."""
         kind, before = type(node.layer), self.graph.nodes.get(node.inputs[0])
-        if kind is MaxPool2D and node.inputs[0] in gradients and version_that_ran(node.layer) is not kind:
+        if version_that_ran(node.layer) is kind or not node.layer.cache:            # the layer's own; or the pool does it
+            return {}
+        if kind is Conv2D:
+            return {"to_image": self.to_image or before is not None, **self.later.pop(node.name, {})}
+        if kind is MaxPool2D and node.inputs[0] in gradients:
             return {"onto": gradients.pop(node.inputs[0])}
-        if node.name in self.later:
-            return {"elu": self.later.pop(node.name)}
         if kind not in OVER_GRADIENT or dy.ndim != 4 or not is_regular(dy) or not self.is_unshared(node.name):
             return {}
+        if kind is MaxPool2D:
+            return self.leave(before.inputs[0], pool=node.layer) if is_pooled(node.layer) else {}
         if (kind is ELU and before and type(before.layer) is Conv2D and len(self.readers[before.name]) == 1
                 and version_that_ran(before.layer) is not Conv2D):
-            self.later[before.name] = node.layer
-            return {"postponed": True}
+            return self.leave(before.name, elu=node.layer)
         return {"out": dy}
+
+    def leave(self, name, **told):
+        """Leave a node's work to a convolution, which is told so."""
+        self.later[name] = told
+        return {"postponed": True}
 
     def is_unshared(self, name):
         """Whether nobody else holds the gradient of this value."""

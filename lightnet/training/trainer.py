@@ -122,7 +122,7 @@ class Trainer:
         logits = self.net.forward(x, training=True)
         loss, dlogits = softmax_cross_entropy(logits, y)
         self.expect_finite(loss)
-        self.net.backward(dlogits)
+        self.net.backward(dlogits, to_image=False)
         self.optimizer.step()
         return loss, logits
 
