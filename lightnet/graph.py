@@ -176,6 +176,8 @@ class Graph:
                 node_dy = gradients.pop(node.name)
                 node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy, gradients))
                 for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
+                    if name == IMAGE and not to_image:
+                        continue
                     # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
                     # array, not +=, since a layer may hand the same one to all its inputs (Add does).
                     gradients[name] = add(gradients[name], dx) if name in gradients else dx

@@ -1,5 +1,7 @@
 """Fast versions of layers: equal to the layers, chosen when they should be, the same on any number of threads."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from test_layers import RANDOM
@@ -7,7 +9,7 @@ from test_layers import RANDOM
 import lightnet as ln
 from lightnet import backend as backend_class
 from lightnet.backend import run_backward, run_forward, version_for, version_that_ran
-from lightnet.fast import VERSIONS
+from lightnet.fast import VERSIONS, pointwise
 from lightnet.layers import (
     ELU,
     Add,
@@ -304,6 +306,22 @@ SCHEDULES = {
     "a transposed convolution with a stride in a Concat": lambda: graph_of(
         ("pool", MaxPool2D(2), "image"), ("up", ConvTranspose2D(3, 3, 2, 2, seed=2), "pool"),
         ("both", Concat(), "image", "up"), ("c", conv(6, 2, 3), "both")),
+    "convolution, ELU and pool": lambda: graph_of(
+        ("a", conv(3, 16, 0, 3), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(3, 2, ceil_mode=True), "elu"),
+        ("b", conv(16, 2, 1), "pool")),
+    "convolution, ELU and pool in a Concat": lambda: graph_of(
+        ("a", Conv2D(3, 5, 3, 2, padding=1, seed=0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2, 1), "elu"),
+        ("other", Conv2D(3, 4, 5, seed=1), "image"), ("both", Concat(), "other", "pool"), ("b", conv(9, 2, 1), "both")),
+    "convolution, ELU, pool, and an activation": lambda: graph_of(
+        ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2), "elu"), ("again", ELU(0.5), "pool"),
+        ("b", conv(4, 2, 1), "again")),
+    "convolution, ELU and pool, read by two": lambda: graph_of(
+        ("first", conv(3, 3, 2), "image"), ("a", conv(3, 4, 0), "first"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2), "elu"),
+        ("b", conv(4, 4, 1), "pool"), ("sum", Add(), "b", "pool")),
+    "convolution, ELU and pool last": lambda: graph_of(
+        ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2), "elu")),
+    "convolution and ELU, read by a pool and another": lambda: graph_of(
+        ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(3, 1, 1), "elu"), ("sum", Add(), "pool", "elu")),
     "an activation of an activation": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("again", ELU(0.5), "elu"), ("b", conv(4, 2, 1), "again")),
     "an activation of a Concat of an activation": lambda: graph_of(
@@ -343,6 +361,48 @@ def test_what_is_computed_in_place_is_the_same(name):
         size = max(np.abs(array).max() for other, array in numpy.items() if other.split(".")[0] == node)
         np.testing.assert_allclose(fast[key], numpy[key], rtol=1e-4, atol=1e-5 * size, err_msg=key)
         np.testing.assert_allclose(fast[key], plain[key], rtol=1e-5, atol=1e-6 * size, err_msg=key)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_an_observer_may_come_late_and_nobody_want_the_images_gradient(name):
+    """Backward alone is observed, after a forward in place; and without the image's gradient the others are the same."""
+    net, rng = SCHEDULES[name](), np.random.default_rng(0)
+    y = net.forward(rng.standard_normal((3, 6, 6, 3), dtype=np.float32), training=True)
+    dy = rng.standard_normal(y.shape, dtype=np.float32)
+    dx, grads = net.backward(dy), {key: array.copy() for key, array in net.grads.items()}
+    assert net.backward(dy, to_image=False) is None
+    assert all(np.array_equal(net.grads[key], array) for key, array in grads.items())
+    np.testing.assert_allclose(net.backward(dy, observe=lambda *_: None), dx, rtol=1e-5, atol=1e-5 * np.abs(dx).max())
+    for key, array in grads.items():
+        np.testing.assert_allclose(net.grads[key], array, rtol=1e-5, atol=2e-5, err_msg=key)
+
+
+def test_conv1_and_its_pool_are_one():
+    net = ln.models.light_cnn(seed=0)
+    net.forward(np.zeros((2, 33, 33, 3), np.float32), training=True)
+    pool1, pool3 = (net.nodes[name].layer.cache for name in ("pool1", "pool3"))
+    assert pool1[2] is not None and pool3[2] is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (9, 4, 4), (2, 13, 13)])
+@pytest.mark.parametrize("channels", [(16, 16), (32, 16), (64, 96)])
+@pytest.mark.parametrize("pixels", [1, 10, 64, 1000])
+def test_blocks_of_pixels_need_not_fit(shape, channels, pixels):
+    """A 1x1 convolution before an ELU, its output in a Concat: with blocks of so many pixels, as NumPy computes it."""
+    C, F = channels
+
+    def network():
+        g = ln.Graph(input_shape=(6, 6, 3))
+        g.add("first", conv(3, C, 0), "image")
+        g.add("a", conv(C, F, 1), "first")
+        g.add("elu", ELU(), "a")
+        g.add("both", Concat(), "elu", "first")
+        return g
+    x = np.random.default_rng(0).standard_normal((*shape, 3), dtype=np.float32)
+    with patch.object(pointwise, "NEAR", 4 * pixels * (2 * C + F)):
+        numpy, fast = step_of(network, x, 1, "numpy"), step_of(network, x, 1, "numba")
+    for key, array in numpy.items():
+        np.testing.assert_allclose(fast[key], array, rtol=1e-4, atol=1e-5 * max(np.abs(array).max(), 1), err_msg=key)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -308,6 +308,7 @@ def bugs_where_nothing_is_compiled():
     import test_fast
     import test_kernels
     same, layouts = test_fast.test_equal_over_random_shapes, test_fast.test_any_layout_of_memory_gives_the_same
+    blocks = test_fast.test_blocks_of_pixels_need_not_fit
     in_place = test_fast.test_what_is_computed_in_place_is_the_same
     multiply, winograd = test_kernels.test_multiply_is_its_equation, test_kernels.test_winograd_is_the_layer_in_float64
     compiled = test_engine.test_compiled_is_the_network
@@ -400,6 +401,24 @@ def bugs_where_nothing_is_compiled():
         Bug("Winograd takes every alpha for 1", "fast.winograd:gradients",
             "elu.alpha if elu else 1", "1",
             in_place, (FORK,)),
+        Bug("each block's dx in the first one's place", "kernels.pointwise:backward",
+            "pixels(dx, p, block)", "pixels(dx, first, block)",
+            blocks, ((3, 5, 7), (16, 16), 10)),
+        Bug("the last block's dW alone", "kernels.pointwise:backward",
+            "finish if p == first else ADD", "finish",
+            blocks, ((3, 5, 7), (16, 16), 10)),
+        Bug("the rest of the pixels forgotten", "fast.pointwise:gradients",
+            "if whole < last:", "if whole > last:",
+            blocks, ((3, 5, 7), (16, 16), 10)),
+        Bug("a pool's ELU without its slope", "fast.pooled:gradients",
+            "elu_slope_sums(images(y[n:n + 1]), pooled, ONE)", "column_sums(pooled)",
+            in_place, ("convolution, ELU and pool",)),
+        Bug("an output that somebody overwrites kept", "fast.schedule:Forward.pool_before_elu",
+            "not any(node.name in graph.nodes[over].inputs for over in self.over_input)", "True",
+            in_place, ("convolution, ELU, pool, and an activation",)),
+        Bug("a caller's gradient multiplied by the slope", "fast.schedule:Backward.place",
+            " or not self.is_unshared(node.name)", "",
+            test_fast.test_a_callers_arrays_are_never_written, ("convolution, ELU and pool last",)),
         Bug("padding on the wrong side", "fast.padding:padded",
             "left:left + W] = x", "right:right + W] = x",
             same, ("Conv2D", 6)),

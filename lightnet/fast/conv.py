@@ -6,7 +6,7 @@ from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
-from . import pooled, products, winograd
+from . import pointwise, pooled, products, winograd
 
 
 def forward(layer, x, training=False, out=None, elu=False, pool=None):
@@ -38,6 +38,8 @@ def backward(layer, dy, elu=None, pool=None, to_image=True):
         job = pooled.gradients(x, dy, layer, pool, dx)
     elif winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
+    elif dx is not None and pointwise.serves(layer, x, dy, dx, *(elu.cache if elu else ())):
+        job = pointwise.gradients(x, dy, weight, dx, elu)
     else:
         image = None if dx is None else products.adjoint(
             dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)

@@ -1,0 +1,51 @@
+"""1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions."""
+
+import numpy as np
+
+from ..kernels import memory, tables
+from ..kernels import pointwise as kernel
+from ..kernels.images import Flat, everywhere, images
+from ..kernels.packing import no_bias, panel_count, panels
+from ..kernels.tile import ADD, STORE
+from ..kernels.vector import LANES
+
+NEAR = 1 << 18                                          # bytes of x, dy and dx in a block
+
+
+def serves(layer, *arrays):
+    """Whether this is a 1x1 convolution in whole panels, over pixels that follow each other without gaps."""
+    return (layer.kernel == layer.stride == (1, 1) and layer.padding == ((0, 0), (0, 0))
+            and layer.in_channels % LANES == layer.out_channels % LANES == 0
+            and all(x.strides[0] == x.shape[1] * x.strides[1] for x in arrays))
+
+
+def gradients(x, dy, weight, dx, elu=None):
+    """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
+    C, F = weight.shape[2:]
+    many = x.shape[1] * x.shape[2]
+    block = min(many, max(1, NEAR // (4 * (2 * C + F))))
+    transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
+
+    def part(first, last, size, dW, db, finish):
+        to_dx, to_dW = both_tables(size, images(x).pitch, C, images(dy).pitch, F)
+        y = images(elu.cache[0]) if elu else everywhere(1, F)
+        kernel.backward(images(x), images(dy), y, np.float32(elu.alpha if elu else 1), elu is not None,
+                        to_dx, Flat(transposed), images(dx), to_dW, Flat(dW.reshape(-1)), db, zeros,
+                        memory.empty((to_dW.scratch,)), first, last, finish)
+
+    def job(start, stop):
+        first, last = start * many, stop * many
+        whole = last - (last - first) % block
+        dW, db = memory.empty((panel_count(F), C, LANES)), np.zeros(F, np.float32)
+        part(first, whole, block, dW, db, STORE)
+        if whole < last:
+            part(whole, last, last - whole, dW, db, ADD)
+        return dW, db
+    return job
+
+
+def both_tables(size, pitch, C, dy_pitch, F):
+    """For dx and for dW of so many pixels. What they read is near: nothing is asked for ahead."""
+    row, one = (1, size), (1, 1)
+    return (tables.convolution(size, dy_pitch, F, one, one, row, C, C)._replace(ahead=0),
+            tables.weight_gradient(size, pitch, C, one, one, row, dy_pitch, F))
