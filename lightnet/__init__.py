@@ -28,7 +28,7 @@ from .model_file import load, save
 from .optim import SGD
 from .sizes import SizeRule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "SGD", "ArgumentError", "BackendError", "BackwardError", "CheckpointError", "DatasetError", "DtypeError", "FileError",
     "Graph", "GraphError", "ImageError", "LightnetError", "Node", "ShapeError", "SizeRule", "TrainingError", "backend",
