@@ -11,9 +11,9 @@ BESIDE = "no pixel", "border", "no lungs"               # the controls that stan
 
 HEAD = """# The models that come with lightnet
 
-**For research and non-commercial use. Not for clinical use.** They tell two sets of slices apart; that this detects a disease was not
-shown, and the controls below speak against it. lightnet's code is under the MIT licence. The weights are not: the slices that
-made them admit research and non-commercial use only.
+**For research and non-commercial use. Not for clinical use.** They tell two sets of slices apart; that this detects a disease was
+not shown, and the controls below speak against it. lightnet's code is under the MIT licence. The weights are not: the slices
+that made them admit research and non-commercial use only.
 
 ```python
 net = ln.load("cnn-1")                                  # a Graph, as any other; net.meta says how images are prepared
@@ -22,15 +22,15 @@ net = ln.load("cnn-1")                                  # a Graph, as any other;
 
 LIMITS = """## What they are, and are not
 
-- **The network** is `light_cnn`, the paper's: a grey slice of 227x227 pixels in three equal channels, logits of non-COVID and COVID
-  ([its open questions](../../../docs/light_cnn.md)).
-- **The data** are pictures taken from publications (COVID-CT, 2020) and slices of the Italian society's web page, not scans: of any size, cropped,
-  compressed, drawn on, with few patients and one label a slice. Labels are those of the sources; at least one pair of equal
-  slices has both ([the audit](../../../docs/results.md#the-audit)).
+- **The network** is `light_cnn`, the paper's: a grey slice of 227x227 pixels in three equal channels, logits of non-COVID and
+  COVID ([what the paper leaves open](../../../docs/light_cnn.md)).
+- **The data** are pictures taken from publications (COVID-CT, 2020) and slices of the Italian society's web page, not scans: of
+  any size, cropped, compressed, drawn on, with few patients and one label a slice. Labels are those of the sources; at least one
+  pair of equal slices has both ([the audit](../../../docs/results.md#the-audit)).
 - **A score is about this set.** What tells its classes apart without lungs stands beside the scores. On slices of another
   scanner, hospital or country nothing is known but Test-2, and there the classes have different sources.
-- **p_covid is no probability of a disease**: half of the training slices are COVID, which is true nowhere, and the calibration was
-  measured on slices of the same collection only.
+- **p_covid is no probability of a disease**: half of the training slices are COVID, which is true nowhere, and the calibration
+  was measured on slices of the same collection only.
 - They see one slice, never a patient; they answer for a photograph of a cat as well.
 """
 
@@ -51,8 +51,8 @@ def card(name):
     lines = [f"## {name}\n",
              f"Trained on arrangement {which} of the paper, split seed {job['split_seed']}. Slices: {slices}. Of training slices "
              "three augmented copies besides.\n",
-             f"From scratch, {FINAL['epochs']} epochs of batches of {job['batch']}, SGD with learning rate {job['lr']:.4g}, times "
-             f"{FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
+             f"From scratch, {FINAL['epochs']} epochs of batches of {job['batch']}, SGD with learning rate {job['lr']:.4g}, "
+             f"times {FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
              f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values that a Bayesian search found on the validation slices. "
              f"Of {len(chosen['validation'])} seeds the validation slices chose seed {chosen['seed']} (accuracy by seed: "
              f"{validation}). Test slices were looked at once by each training, after its last epoch, and once more by the "

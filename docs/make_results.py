@@ -35,9 +35,9 @@ How to read it:
 - Everything was chosen on validation slices; a test set was looked at once by every training, after its last epoch, and once more
   by the audit (`test_evaluations.csv` beside each model has every look).
 - [ , ] are 95 % intervals, bootstrapped over patients, not over slices.
-- To make an attempt of a search again and compare: `lightnet search --resume results/arrangement-1/experiment-4 --again 0`. On the same
-  kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9). Another one
-  may sum in another order, and 20 epochs make much of a last digit.
+- To make an attempt of a search again and compare: `lightnet search --resume results/arrangement-1/experiment-4 --again 0`. On
+  the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9).
+  Another one may sum in another order, and 20 epochs make much of a last digit.
 - A score says how well a set of slices is told from another one. [What else tells them apart](#the-audit) stands below, and
   belongs to every score above it.
 """

@@ -4,8 +4,9 @@ Everything that most programs need is here: ``import lightnet as ln``. Importing
 """
 
 from . import data, layers, losses, models
-from .backend import backend, num_threads, set_num_threads
+from .backend import backend
 from .checks import check_layer, gradcheck
+from .cores import num_threads, set_num_threads
 from .engine import compile
 from .errors import (
     ArgumentError,

@@ -5,15 +5,12 @@
 """
 
 import functools
-import os
 
 import numpy as np
-import threadpoolctl
 
-from .errors import ArgumentError, BackendError
+from .errors import BackendError
 
 _current = None                         # "numpy", "numba", or None: "numba" where it can be imported
-_threads = None                         # None: as many as the processor has cores
 
 
 class backend:
@@ -166,28 +163,3 @@ def fast_update():
         return None
     from .fast.optim import update
     return update
-
-
-def set_num_threads(n):
-    """Use ``n`` threads, in matrix products (BLAS) and in the fast versions alike. The two never run at the same time.
-
-    Raises
-    ------
-    ArgumentError
-        Where n is not a positive integer.
-    """
-    global _threads
-    if not isinstance(n, int) or n < 1:
-        raise ArgumentError(f"{n!r} threads: expected an integer of at least 1")
-    _threads = n
-    threadpoolctl.threadpool_limits(n, user_api="blas")
-
-
-def num_threads():
-    """The number of threads in use."""
-    return _threads or usable_cores()
-
-
-def usable_cores():
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

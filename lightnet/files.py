@@ -1,5 +1,6 @@
 """Write a file whole or not at all; read an ``.npz`` whole or not at all."""
 
+import json
 import os
 import tokenize
 import zipfile
@@ -19,7 +20,8 @@ DAMAGED = (OSError, EOFError, KeyError, ValueError, RuntimeError, MemoryError, O
 def whole(path, mode="w", **options):
     """Open ``path`` for writing under another name, and rename it when the block ends well.
 
-    A run that is stopped in the middle so leaves the old file, or none, never half of one. Folders on the way are made.
+    A run that is stopped in the middle so leaves the old file, or none, never half of one. Folders on the way are made. A link
+    stays one: what it points to is replaced. What is no regular file, such as ``/dev/stdout`` or a pipe, is written to as it is.
 
     Raises
     ------
@@ -36,17 +38,50 @@ def whole(path, mode="w", **options):
     'text'
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with open(path, mode, **options) as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(aside, mode, **options) as file:
                 yield file
-            os.replace(aside, path)
+            os.replace(aside, target)
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that can be") from error
+
+
+def write_json(path, value):
+    """Write plain values as JSON, whole or not at all."""
+    with whole(path) as file:
+        json.dump(value, file, indent=2)
+
+
+def read_json(path, make, expected):
+    """``make(value)`` of what a JSON file holds.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file cannot be read, or `make` not be made of it; ``expected`` says what should be there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(path, {"a": 1})
+    >>> read_json(path, lambda value: value["a"], "a number")
+    1
+    """
+    try:
+        return make(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:      # AttributeError: no dict
+        raise CheckpointError(f"{path}: cannot be read ({error}); expected {expected}") from error
 
 
 def read_arrays(path):

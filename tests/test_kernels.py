@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -478,6 +479,17 @@ print("folder:", compiling.cache_folder())
 def test_where_no_cache_can_be_written_it_compiles_anew(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     assert "folder: None" in python(SMALL_LAYER, LIGHTNET_CACHE=str(tmp_path / "file" / "cache"), PYTHONPATH=path())
+
+
+def test_old_cache_folders_are_forgotten(tmp_path):
+    """But neither young ones, nor what is none."""
+    names = {"new": "0" * 16, "young": "1" * 16, "old": "a" * 16, "somebody's": "my-own-folder"}
+    for name, folder in names.items():
+        (tmp_path / folder / "x").mkdir(parents=True)
+        age = 0 if name in ("new", "young") else 31 * 86400
+        os.utime(tmp_path / folder, (time.time() - age,) * 2)
+    compiling.forget_old(tmp_path / names["new"])
+    assert {one.name for one in tmp_path.iterdir()} == {names[name] for name in ("new", "young", "somebody's")}
 
 
 def test_the_cache_folder_is_named_after_the_sources(tmp_path, monkeypatch):

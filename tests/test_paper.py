@@ -10,6 +10,7 @@ from math import floor
 from pathlib import Path
 
 import pytest
+from test_results import make_results
 
 PAGE = (Path(__file__).parents[1] / "docs" / "paper.md").read_text()
 LIST = PAGE.split("## What does not add up")[1].split("Two more are seen by reading")[0]
@@ -18,14 +19,8 @@ NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 TEXT = " ".join(PAGE.split())
 EQUATIONS = re.findall(rf"({NUMBER}(?: ?[-+x/] ?(?:{NUMBER}|\({NUMBER} \+ {NUMBER}\)))+) = ({NUMBER})", TEXT)
 RATES = ("accuracy", "sensitivity", "specificity", "precision", "F1")
+table = make_results.paper_table                        # {first cell: {column: cell}}, cells as printed
 ROWS = ("CNN-1, Test-1", "CNN-2, Test-1")
-
-
-def table(number):
-    """Table `number` of the page: {first cell: {column: cell}}, cells as printed."""
-    text = re.search(rf"^Table {number}: .*?\n\n((?:\|[^\n]*\n)+)", PAGE, re.M | re.S)[1]
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
-    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
 @cache

@@ -30,7 +30,8 @@ def add_evaluate(commands):
                         help="default: %(default)s")
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
     parser.add_argument("--model", required=True, help=A_MODEL)
-    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model, or in runs/cnn-1/)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model; of one that "
+                        "comes with lightnet in runs/)")
 
 
 def evaluate(options):

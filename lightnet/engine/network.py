@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
-from ..backend import has_numba, num_threads
-from ..errors import ArgumentError
+from ..backend import has_numba
+from ..cores import num_threads, positive
 from ..graph import IMAGE
 from ..transform import (
     fold_batch_norm,
@@ -32,9 +32,7 @@ class Network:
     """
 
     def __init__(self, net, threads=None):
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise ArgumentError(f"{threads!r} threads: expected an integer of at least 1")
-        self.net, self.threads = net.astype("float32"), threads or num_threads()
+        self.net, self.threads = net.astype("float32"), num_threads() if threads is None else positive(threads)
         for change in PASSES:
             self.net = change(self.net)
         self.grey_net = None                            # the same for images of one channel, made when there are some

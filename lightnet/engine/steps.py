@@ -6,7 +6,7 @@ Each class below is made for a node where it `serves` its layer. What none of th
 import numpy as np
 
 from ..kernels import tables, winograd
-from ..kernels.packing import bias_panels, panel_count, panels
+from ..kernels.packing import bias_panels, panel_count, panels, taps
 from ..kernels.tile import ELU, RELU, STORE
 from ..kernels.vector import LANES
 from ..layers import ELU as ELULayer
@@ -217,12 +217,12 @@ class Spread(Convolution):
                 and layer.output_padding == (0, 0) and layer.out_channels % LANES == 0)
 
     def prepare(self, source, target):
-        KH, KW, F, C = self.layer.params["weight"].shape
+        weight = self.layer.params["weight"]
+        KH, KW, F, C = weight.shape
         table = tables.spread(source.size[:2], source.buffer.pitch, C, (KH, KW), target.buffer.pitch, F, source.buffer.row,
                               target.buffer.row)
-        columns = self.layer.params["weight"].transpose(3, 0, 1, 2).reshape(C, -1)          # (C, KH*KW*F)
-        self.take(table, panels(columns), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
-        self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), columns.size
+        self.take(table, panels(taps(weight)), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
+        self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), weight.size
         self.taps = [(p, q) for p in range(KH) for q in range(KW)]
 
     def interleave(self, KH, KW):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend import num_threads
+from ..cores import num_threads
 from ..data.images import read_image
 from ..data.prepare import prepare
 from ..engine import compile

@@ -16,7 +16,7 @@ from ..kernels import memory, tables
 from ..kernels.columns import add_windows
 from ..kernels.elementwise import column_sums, elu_slope_sums
 from ..kernels.images import Flat, images
-from ..kernels.packing import bias_panels, from_panels, no_bias, panel_count, panels
+from ..kernels.packing import bias_panels, from_panels, no_bias, panel_count, panels, taps
 from ..kernels.product import multiply
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
@@ -59,8 +59,7 @@ def adjoint(y, weight, bias, stride, padding, x):
 def spreading(y, weight, bias, x):
     """The adjoint where windows do not overlap: each pixel of y makes KH x KW pixels of x of its own."""
     KH, KW, C, F = weight.shape
-    columns = weight.transpose(3, 0, 1, 2).reshape(F, -1)               # (F, KH*KW*C)
-    packed, bias = panels(columns), bias_panels(bias, KH * KW)
+    packed, bias = panels(taps(weight)), bias_panels(bias, KH * KW)
     table = tables.spread(y.shape[1:3], images(y).pitch, F, (KH, KW), images(x).pitch, C)
 
     def job(start, stop):

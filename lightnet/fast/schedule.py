@@ -58,7 +58,8 @@ class Forward(Together):
                 self.place_inputs(graph, node)
             elif kind is MaxPool2D:
                 self.pool_before_elu(graph, node)
-            elif node.name not in self.pooled and kind in OVER_INPUT and self.readers[node.inputs[0]] == 1 and self.can_place(graph, node.inputs[0]):
+            elif (node.name not in self.pooled and kind in OVER_INPUT and self.readers[node.inputs[0]] == 1
+                  and self.can_place(graph, node.inputs[0])):
                 self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
 
     def pool_before_elu(self, graph, node):

@@ -9,8 +9,10 @@ read-only; where no folder can be written, every process compiles anew.
 import functools
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numba
@@ -18,6 +20,7 @@ import numba
 PACKAGE = Path(__file__).parents[1]
 PLAIN = os.environ.get("LIGHTNET_KERNELS") == "plain"               # no LLVM IR: what runs where that does not work
 CHECK = os.environ.get("LIGHTNET_CHECK_ADDRESSES") == "1"           # every table of addresses against its buffer
+DIGITS, KEPT_DAYS = 16, 30                                          # of a folder's name; an old folder is kept
 OPTIONS = {"nogil": True, "error_model": "numpy"}                   # without Python's lock; a division by zero gives inf
 
 
@@ -42,11 +45,20 @@ def cache_folder():
     root = os.environ.get("LIGHTNET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lightnet")
     try:
         folder = Path(root).expanduser() / digest()
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            forget_old(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):                                 # RuntimeError: no home
         return None
     return folder
+
+
+def forget_old(folder):
+    """Remove what other sources left beside a new folder, and nothing was added to for `KEPT_DAYS`: it would pile up for ever."""
+    for other in folder.parent.glob("[0-9a-f]" * DIGITS):
+        if other != folder and time.time() - other.stat().st_mtime > KEPT_DAYS * 86400:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 @functools.cache
@@ -65,4 +77,4 @@ def digest():
     for room in ("kernels", "fast", "engine"):
         for path in sorted((PACKAGE / room).glob("*.py")):
             seen.update(path.read_bytes())
-    return seen.hexdigest()[:16]
+    return seen.hexdigest()[:DIGITS]

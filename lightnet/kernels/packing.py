@@ -23,6 +23,11 @@ def panels(matrix):
     return np.ascontiguousarray(matrix.reshape(K, count, LANES).transpose(1, 0, 2)).reshape(-1)
 
 
+def taps(weight):
+    """A transposed convolution's weights (KH, KW, C, F) as the matrix (F, KH*KW*C) that turns a pixel into its window's."""
+    return weight.transpose(3, 0, 1, 2).reshape(weight.shape[3], -1)
+
+
 def from_panels(packed, F):
     """The matrix (K, F) of panels (F/16, K, 16)."""
     return packed.transpose(1, 0, 2).reshape(packed.shape[1], -1)[:, :F]

@@ -22,15 +22,21 @@ def backward(x, dy, y, alpha, has_elu, to_dx, weights, dx, to_dW, dW, db, zeros,
     """
     block = len(to_dx.rows)
     for p in range(first, last, block):
-        some = pixels(dy, p, block)
+        some, some_x, some_dx = pixels(dy, p, block), pixels(x, p, block), pixels(dx, p, block)
         sums = elu_slope_sums(pixels(y, p, block), some, alpha) if has_elu else column_sums(some)
         for c in range(dy.C):
             db[c] += sums[c]
-        multiply(to_dx, 1, Flat(some.memory, 0, 0), weights, Flat(pixels(dx, p, block).memory, 0, 0), zeros, STORE, scratch)
-        multiply(to_dW, 1, Flat(pixels(x, p, block).memory, 0, 0), Flat(some.memory, 0, 0), dW, zeros, finish if p == first else ADD, scratch)
+        multiply(to_dx, 1, run(some), weights, run(some_dx), zeros, STORE, scratch)
+        multiply(to_dW, 1, run(some_x), run(some), dW, zeros, finish if p == first else ADD, scratch)
 
 
 @compiled
 def pixels(x, start, count):
     """A run of pixels as an image of one row."""
     return Images(x.memory[start * x.pitch:], 0, 0, x.pitch, 1, 1, count, x.C)
+
+
+@compiled
+def run(x):
+    """What a product needs to know of it."""
+    return Flat(x.memory, 0, 0)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from ..backend import num_threads
+from ..cores import num_threads
 
 GROUPS = 8
 MOST = 4                                        # jobs that wait at once: they hold on to their arrays

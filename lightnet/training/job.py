@@ -21,9 +21,9 @@ from ..data.covid_ct_files import beside
 from ..data.folder import read_folder
 from ..data.manifest import manifest, write_manifest
 from ..data.slices import load
-from ..errors import ArgumentError, CheckpointError
+from ..errors import ArgumentError
 from ..evaluation.scores import p_covid, predict_logits
-from ..files import whole
+from ..files import read_json, write_json
 from ..optim import SGD, step_decay
 from .checkpoint import resume, save_checkpoint, versions
 from .run import Scored, free_folder, write_run
@@ -156,8 +156,7 @@ def start(job, name=None, parent="runs"):
 
 def write_settings(job, folder):
     """Keep the job's settings in its folder."""
-    with whole(folder / "job.json") as file:
-        json.dump(dataclasses.asdict(job), file, indent=2)
+    write_json(folder / "job.json", dataclasses.asdict(job))
 
 
 def go_on(folder, epochs=None, data=None):
@@ -171,12 +170,7 @@ def go_on(folder, epochs=None, data=None):
 
 def kept_in(folder):
     """The job that was begun in a folder."""
-    file = Path(folder, "job.json")
-    try:
-        return Job(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); expected the folder of a job that `lightnet train` "
-                              "began") from error
+    return read_json(Path(folder, "job.json"), lambda kept: Job(**kept), "the folder of a job that `lightnet train` began")
 
 
 def run(job, folder):

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..errors import FileError
 from ..evaluation import metrics, plots
-from ..files import whole
+from ..files import whole, write_json
 from ..model_file import save
 
 
@@ -103,8 +102,7 @@ def write_scores(folder, model, sets, beside):
         The folder of the log, one for all evaluations of a network.
     """
     found = {one.name: one.metrics() for one in sets}
-    with whole(folder / "metrics.json") as file:
-        json.dump({name: result.to_dict() for name, result in found.items()}, file, indent=2)
+    write_json(folder / "metrics.json", {name: result.to_dict() for name, result in found.items()})
     write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):

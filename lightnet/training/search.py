@@ -37,11 +37,11 @@ from skopt.space import Real
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ..backend import num_threads, set_num_threads
+from ..cores import num_threads, set_num_threads
 from ..data import covid_ct
 from ..errors import CheckpointError, FileError, TrainingError
 from ..evaluation import search_plots
-from ..files import whole
+from ..files import read_json, whole, write_json
 from .checkpoint import versions
 from .job import Job, read_sets, say_what_is_transferred, slices_of
 from .run import free_folder
@@ -154,19 +154,13 @@ def go_on(folder, attempts=None, data=None):
 
 def kept_in(folder):
     """The search that was begun in a folder."""
-    file = Path(folder, "search.json")
-    try:
-        kept = json.loads(file.read_text())
-        return Search(Job(**kept.pop("job")), **kept)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); expected the folder of a search that `lightnet search` "
-                              "began") from error
+    return read_json(Path(folder, "search.json"), lambda kept: Search(Job(**kept.pop("job")), **kept),
+                     "the folder of a search that `lightnet search` began")
 
 
 def write_settings(search, folder):
     """Keep the search's settings in its folder."""
-    with whole(folder / "search.json") as file:
-        json.dump(dataclasses.asdict(search), file, indent=2)
+    write_json(folder / "search.json", dataclasses.asdict(search))
 
 
 def run(search, folder):
@@ -190,8 +184,7 @@ def run(search, folder):
             set_num_threads(threads)                        # a single attempt ran in this process, on its share
     done = journal.upto(search.attempts)
     best = search.best(done)
-    with whole(folder / "best.json") as file:
-        json.dump(best, file, indent=2)
+    write_json(folder / "best.json", best)
     search_plots.convergence(done, folder / "convergence.png")
     search_plots.surrogate(*search.surrogate(done, best), done, best, folder / "surrogate.png")
     return best

@@ -13,14 +13,13 @@ References
 """
 
 import csv
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import covid_ct
 from ..errors import ArgumentError, CheckpointError
-from ..files import whole
+from ..files import read_json, write_json
 from . import job, search
 from .job import Job
 from .search import RANGES, Search
@@ -97,8 +96,7 @@ class Study:
         """Keep how many slices each arrangement has: Tables 1 and 2."""
         if not self.quick:
             arranged = {which: covid_ct.arrangement(self.data, int(which)) for which in NETWORKS.values()}
-            with whole(Path(self.out) / "arrangements.json") as file:
-                json.dump({which: one.counts() for which, one in arranged.items()}, file, indent=2)
+            write_json(Path(self.out) / "arrangements.json", {which: one.counts() for which, one in arranged.items()})
 
     def search(self, arrangement, experiment):
         """Search one experiment's values on one arrangement."""
@@ -132,12 +130,8 @@ class Study:
     def found(self, arrangement):
         """The values that the search for the proposed network found."""
         file = Path(self.out) / f"arrangement-{arrangement}" / f"experiment-{PROPOSED}" / "best.json"
-        try:
-            best = json.loads(file.read_text())
-            return {name: best[name] for name in RANGES}
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{file}: cannot be read ({error}); expected what the search finds, make the step "
-                                  f"{file.parent.parent.name}/{file.parent.name} first") from error
+        return read_json(file, lambda best: {name: best[name] for name in RANGES},
+                         f"what the search finds; make the step {file.parent.parent.name}/{file.parent.name} first")
 
 
 def same(folder, kept, wanted):
@@ -171,7 +165,6 @@ def choose(folder):
                                                                     for name in ("accuracy", "loss")}
     seed = max(validation, key=lambda seed: (validation[seed]["accuracy"], -validation[seed]["loss"]))
     chosen = {"seed": seed, "validation": validation}
-    with whole(folder / "chosen.json") as file:
-        json.dump(chosen, file, indent=2)
+    write_json(folder / "chosen.json", chosen)
     shutil.copyfile(folder / f"seed-{seed}" / "model.npz", folder / "model.npz")
     return chosen
