@@ -3,6 +3,7 @@
 import make_results as results
 from make_results import RATES, shown
 
+from lightnet.files import whole
 from lightnet.model_file import TRAINED, load, trained
 from lightnet.training.study import FINAL, NETWORKS
 
@@ -47,7 +48,7 @@ def card(name):
     counts, provenance = results.read("arrangements.json")[which], load(name).meta["provenance"]
     slices = "; ".join(f"{results.NAMES[split]} {count['COVID']} COVID and {count['non-COVID']} non-COVID"
                        for split, count in counts.items())
-    validation = ", ".join(f"{of['accuracy']:.3f}" for of in chosen["validation"].values())
+    validation = ", ".join(f"{seed}: {of['accuracy']:.3f}" for seed, of in chosen["validation"].items())
     lines = [f"## {name}\n",
              f"Trained on arrangement {which} of the paper, split seed {job['split_seed']}. Slices: {slices}. Of training slices "
              "three augmented copies besides.\n",
@@ -72,5 +73,6 @@ def controls(which, title):
 
 
 if __name__ == "__main__":
-    CARD.write_text(page())
+    with whole(CARD) as file:
+        file.write(page())
     print(f"{CARD} is written")

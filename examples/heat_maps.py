@@ -1,7 +1,7 @@
 """Heat maps of slices, network by network, beside an untrained one's: the paper's Figures 4 and 5, made anew.
 
-    python examples/heat_maps.py --model runs/synthetic/model.npz                        synthetic slices, drawn on the spot
-    python examples/heat_maps.py --model CNN1 --model CNN2 --data DIR                    real ones: DIR holds COVID-CT
+    python examples/heat_maps.py --data DIR                              the models that come with lightnet; DIR holds COVID-CT
+    python examples/heat_maps.py --model runs/synthetic/model.npz        another, on synthetic slices, drawn on the spot
 
 Three COVID and three other slices of arrangement 1's Test-1, drawn by --seed (the paper's are of its training set). All maps are
 on one scale. The last two columns are an untrained network's: what they show as well was not learnt. Real slices' pictures are
@@ -20,6 +20,7 @@ from lightnet.data.prepare import normalize, resize
 from lightnet.evaluation.cam import class_activation_maps
 from lightnet.evaluation.heat_maps import heat_maps
 from lightnet.evaluation.probes import as_untrained
+from lightnet.model_file import trained
 
 
 def slices(data, seed):
@@ -42,14 +43,14 @@ def maps_and_scores(net, images):
 def main(arguments=None):
     """Draw the picture; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", required=True, help="a model file; may be given several times")
+    parser.add_argument("--model", action="append", help="may be given several times (default: " + ", ".join(trained()) + ")")
     parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: synthetic ones)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of slices")
     parser.add_argument("--out", metavar="FILE", default="runs/heat_maps.png", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
         images, names = slices(options.data, options.seed)
-        networks = {name: two_classes(ln.load(path), path) for path, name in named(options.model).items()}
+        networks = {name: two_classes(ln.load(path), path) for path, name in named(options.model or trained()).items()}
         untrained = as_untrained(next(iter(networks.values())), seed=0)
         drawn = {name: maps_and_scores(net, images) for name, net in {**networks, "untrained": untrained}.items()}
         shown = np.stack([resize(image, 227) for image in images])

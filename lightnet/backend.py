@@ -1,7 +1,8 @@
 """Which version of a layer runs: its own NumPy code, or a fast one of the same arithmetic.
 
 ``lightnet.fast.VERSIONS`` maps a layer class to a module with ``forward(layer, *xs, training)`` and
-``backward(layer, dy)``: the signatures of the class's own functions, so that either can be called in the same way.
+``backward(layer, dy)``: the signatures of the class's own functions, so that either can be called in the same way. (Fast ones
+take more, which ``lightnet.fast.schedule`` tells them.)
 """
 
 import functools

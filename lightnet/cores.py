@@ -1,4 +1,4 @@
-"""How many threads work: one number for BLAS's matrix products and for compiled kernels, which never run at the same time."""
+"""How many threads work."""
 
 import operator
 import os

@@ -21,7 +21,7 @@ def whole(path, mode="w", **options):
     """Open ``path`` for writing under another name, and rename it when the block ends well.
 
     A run that is stopped in the middle so leaves the old file, or none, never half of one. Folders on the way are made. A link
-    stays one: what it points to is replaced. What is no regular file, such as ``/dev/stdout`` or a pipe, is written to as it is.
+    stays one: what it points to is replaced. To a pipe or a device, such as ``/dev/stdout``, it is written as it comes.
 
     Raises
     ------
@@ -39,8 +39,8 @@ def whole(path, mode="w", **options):
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            with open(path, mode, **options) as file:
+        if is_stream(path):
+            with open(path, mode.replace("w", "a"), **options) as file:        # appended: /dev/stdout may lead to a file
                 yield file
             return
         target = Path(os.path.realpath(path))
@@ -54,6 +54,13 @@ def whole(path, mode="w", **options):
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that can be") from error
+
+
+def is_stream(path):
+    """Whether what is written there cannot be replaced by a file."""
+    path = Path(path)
+    return path.is_relative_to("/dev") or path.is_relative_to("/proc") or (
+        path.exists() and not path.is_file() and not path.is_dir())
 
 
 def write_json(path, value):

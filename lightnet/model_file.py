@@ -83,7 +83,7 @@ def file_of(model):
     >>> file_of("runs/synthetic/model.npz").name
     'model.npz'
     """
-    return trained().get(str(model), Path(model))
+    return trained().get(model) if isinstance(model, str) and model in trained() else Path(model)
 
 
 def trained():

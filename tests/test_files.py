@@ -1,6 +1,8 @@
 """Files are written whole or not at all, to where the path leads."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -38,6 +40,16 @@ def test_a_pipe_is_written_to(tmp_path):
         out.write("through")
     reader.join(10)
     assert read == ["through"] and not pipe.is_file()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+def test_standard_output_that_goes_to_a_file_is_appended_to(tmp_path):
+    out = tmp_path / "all.txt"
+    out.write_text("before\n")
+    code = "from lightnet.files import whole\nwith whole('/dev/stdout') as file: file.write('after\\n')"
+    with open(out, "a") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert out.read_text() == "before\nafter\n"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path):

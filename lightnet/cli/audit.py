@@ -30,7 +30,7 @@ def audit(options):
     """Print an audit; it is kept as numbers and as text."""
     from ..data import covid_ct
     from ..evaluation.audit import audit, report
-    from ..training.run import log
+    from ..training.run import log_test
     arranged = covid_ct.arrangement(options.data, covid_ct.named(options.arrangement), options.split_seed)
     names, tests = named(options.model), [one for split, of in arranged.splits.items() if split.startswith("test") for one in of]
     networks = {name: two_classes(ln.load(path), path) for path, name in names.items()}
@@ -46,7 +46,7 @@ def audit(options):
     for path, name in names.items():
         for split, of in found["networks"][name]["splits"].items():
             score = of["probes"]["as it is"]
-            log(home(path), f"{split.replace('test1', 'test')}, audit", score["n"],
+            log_test(home(path), f"{split.replace('test1', 'test')}, audit", score["n"],
                 score["accuracy"]["value"], score["auc"]["value"], file_of(path))
     print(f"\nEverything is in {out}. A score that a control without lungs reaches as well is no evidence of a disease. Not for "
           "clinical use.")

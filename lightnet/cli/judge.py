@@ -55,9 +55,8 @@ def evaluate(options):
             refuse_slices_seen(net, options.model, slices, options.data)
     greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
     scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
-    beside = home(options.model)
-    out = Path(options.out) if options.out else beside / "evaluation"
-    print(write_scores(out, file_of(options.model), [scored], beside)[name])
+    out = Path(options.out) if options.out else home(options.model) / "evaluation"
+    print(write_scores(out, file_of(options.model), [scored], home(options.model))[name])
     print(f"\nEverything is in {out}. Not for clinical use.")
     return 0
 

@@ -22,15 +22,16 @@ def command(commands, name, run, text, examples):
 def named(paths):
     """What networks are called, by their files: runs/cnn-1/model.npz is cnn-1, others by their own names; all different."""
     names = {}
-    for path in map(Path, paths):
-        name = path.parent.name if path.stem == "model" and path.parent.name else path.stem
-        names[path] = name if name not in names.values() else str(path)
+    for path in paths:
+        file = Path(path)
+        name = file.parent.name if file.stem == "model" and file.parent.name else file.stem
+        names[path] = name if name not in names.values() else path
     return names
 
 
 def home(model):
     """The folder where a network's evaluations are kept: beside its file; under runs/ where it comes with lightnet."""
-    return Path("runs", model) if str(model) in trained() else Path(model).parent
+    return Path("runs", model) if model in trained() else Path(model).parent
 
 
 def refuse_slices_seen(net, path, slices, data):

@@ -1,6 +1,7 @@
-"""Fast versions of whole layers. Each has ``forward(layer, *xs, training, out)`` and ``backward(layer, dy)``: the signatures of
-the layer's own functions, but for ``out``, an array to compute into. It keeps in ``layer.cache`` what its backward needs, and
-gives the same results; `lightnet.backend` chooses.
+"""Fast versions of whole layers. Each has ``forward(layer, *xs, training)`` and ``backward(layer, dy)``, the signatures of the
+layer's own functions, and further arguments for `lightnet.fast.schedule`: ``out``, an array to compute into, and what else is
+computed with it or left to another. It keeps in ``layer.cache`` what its backward needs, and gives the same results;
+`lightnet.backend` chooses.
 """
 
 from ..kernels.compiling import announce

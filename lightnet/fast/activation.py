@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..backend import version_for_class
 from ..kernels import elementwise, memory
 from ..kernels.images import contiguous, elements, regular
 from ..kernels.threads import later
@@ -13,13 +14,14 @@ class Activation:
     def __init__(self, loop, slope, settings=lambda layer: ()):
         self.loop, self.slope, self.settings = loop, slope, settings
 
-    def forward(self, layer, x, training=False, out=None, done=False, pooled=False):
+    def forward(self, layer, x, training=False, out=None, done=False, pooled=None):
         """y of each x; keeps y, from which the slope can be read. ``done``: who computed x has put y there already.
 
-        ``pooled``: and has pooled it; the pool will multiply by the slope.
+        ``pooled``: the convolution before, which has done this and pooled it too (``pooled.py``), so that y is nowhere.
         """
         if pooled:
-            layer.cache = ()
+            if training:
+                layer.cache = (pooled,)
             return x
         y = x if out is x else copied(x, out)
         if not done:
@@ -30,12 +32,19 @@ class Activation:
 
     def backward(self, layer, dy, out=None, postponed=False):
         """The slope times dy. ``postponed``: who gets dx will do it."""
-        if postponed or not layer.cache:
+        if postponed:
             return dy
         (y,) = layer.cache
+        if not is_kept(layer):                          # asked for after all, by somebody who observes backward alone
+            y = version_for_class(type(y)).forward(y, *y.cache, elu=True)
         dx = dy if out is dy else copied(dy)
         each(self.slope, [as_images(y), as_images(dx)], self.settings(layer))
         return dx
+
+
+def is_kept(layer):
+    """Whether the layer kept its output, and not the convolution that can compute it again."""
+    return isinstance(layer.cache[0], np.ndarray)
 
 
 def copied(x, y=None):

@@ -1,7 +1,5 @@
 """Convolution on the register tile (``kernels/tile.py``): no columns are made, forward or backward."""
 
-import numpy as np
-
 from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
@@ -30,20 +28,17 @@ def backward(layer, dy, elu=None, pool=None, to_image=True):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
 
     ``elu``: the layer whose slope dy has still to be multiplied by, in place. ``pool``: the MaxPool2D whose dy this is. Without
-    ``to_image`` there is no dx.
+    ``to_image`` nobody wants dx; where it is work of its own, it is left out.
     """
     (x,) = layer.cache
-    dy, dx, weight = regular(dy), memory.empty(x.shape) if to_image else None, layer.params["weight"]
+    dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
     if pool:
-        job = pooled.gradients(x, dy, layer, pool, dx)
+        job = pooled.gradients(layer, x, dy, pool, dx, to_image)
     elif winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
-    elif dx is not None and pointwise.serves(layer, x, dy, dx, *(elu.cache if elu else ())):
+    elif pointwise.serves(layer, x, dy, *(elu.cache if elu else ())):
         job = pointwise.gradients(x, dy, weight, dx, elu)
     else:
-        image = None if dx is None else products.adjoint(
-            dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
-        gradient = products.weight_gradient(x, dy, layer.kernel, layer.stride, layer.padding)
-        job = products.gradients(image, gradient, dy, weight, elu)
+        job = products.gradients(products.to_input(layer, dy, dx, to_image), products.to_weight(layer, x, dy), dy, weight, elu)
     later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
-    return dx
+    return dx if to_image else None

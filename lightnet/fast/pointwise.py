@@ -5,9 +5,10 @@ import numpy as np
 from ..kernels import memory, tables
 from ..kernels import pointwise as kernel
 from ..kernels.images import Flat, everywhere, images
-from ..kernels.packing import no_bias, panel_count, panels
+from ..kernels.packing import no_bias, panels
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
+from .products import room
 
 NEAR = 1 << 18                                          # bytes of x, dy and dx in a block
 
@@ -22,11 +23,11 @@ def serves(layer, *arrays):
 def gradients(x, dy, weight, dx, elu=None):
     """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
     C, F = weight.shape[2:]
-    many = x.shape[1] * x.shape[2]
-    block = min(many, max(1, NEAR // (4 * (2 * C + F))))
+    pixels = x.shape[1] * x.shape[2]                    # of an image
+    block = min(pixels, max(1, NEAR // (4 * (2 * C + F))))
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
 
-    def part(first, last, size, dW, db, finish):
+    def blocks(size, first, last, dW, db, finish):
         to_dx, to_dW = both_tables(size, images(x).pitch, C, images(dy).pitch, F)
         y = images(elu.cache[0]) if elu else everywhere(1, F)
         kernel.backward(images(x), images(dy), y, np.float32(elu.alpha if elu else 1), elu is not None,
@@ -34,12 +35,12 @@ def gradients(x, dy, weight, dx, elu=None):
                         memory.empty((to_dW.scratch,)), first, last, finish)
 
     def job(start, stop):
-        first, last = start * many, stop * many
-        whole = last - (last - first) % block
-        dW, db = memory.empty((panel_count(F), C, LANES)), np.zeros(F, np.float32)
-        part(first, whole, block, dW, db, STORE)
-        if whole < last:
-            part(whole, last, last - whole, dW, db, ADD)
+        first, last = start * pixels, stop * pixels
+        rest = (last - first) % block
+        dW, db = room(weight, F)
+        blocks(block, first, last - rest, dW, db, STORE)
+        if rest:
+            blocks(rest, last - rest, last, dW, db, ADD)
         return dW, db
     return job
 

@@ -6,10 +6,9 @@ third-level cache, where the next one takes its place. ELU comes last: it grows 
     max ELU(x) = ELU(max x),
 
 and three quarters of the pixels need no exponential. Backward likewise begins with the slope, at the pool's output, where each
-number is the ELU of its window's winner.
+number is the ELU of its window's winner. (Two pixels whose ELUs round to the same number are a tie for the layers, which the
+first one wins; here the larger one does.)
 """
-
-import math
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -17,15 +16,13 @@ from numpy.lib.stride_tricks import as_strided
 from ..kernels import memory
 from ..kernels.elementwise import elu, elu_slope_sums
 from ..kernels.images import everywhere, images, regular
-from ..kernels.packing import panel_count
 from ..kernels.pooling import largest, to_winners
 from ..kernels.threads import later
 from ..kernels.tile import ADD, STORE
-from ..kernels.vector import LANES
 from . import products
 from .pooling import numbers, winners
 
-ONE = np.float32(1)                                     # ELU's alpha
+ALPHA = np.float32(1)                                   # of the ELU
 
 
 def forward(layer, x, pool, training=False, out=None):
@@ -39,32 +36,27 @@ def forward(layer, x, pool, training=False, out=None):
         convolve = products.correlation(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, between)
         for n in range(start, stop):
             convolve(n, n + 1)
-            pooled = images(y[n:n + 1])
-            largest(images(between[:1]), pooled, winner[n:n + 1].reshape(-1), *numbers(pool))
-            elu(pooled, ONE)
+            largest(images(between[:1]), images(y[n:n + 1]), winner[n:n + 1].reshape(-1), *numbers(pool))
+            elu(images(y[n:n + 1]), ALPHA)
     later(job, len(x))
     if training:
         layer.cache, pool.cache = (x,), (between_shape, winner, y)
     return y
 
 
-def gradients(x, dy, layer, pool, dx):
-    """dx, unless it is None, and of a range of images dW, in panels, and db; dy is multiplied by ELU's slope in place."""
+def gradients(layer, x, dy, pool, dx, to_image):
+    """dx, if it is wanted, and of a range of images dW, in panels, and db; dy is multiplied by ELU's slope in place."""
     between_shape, winner, y = pool.cache
-    weight, F = layer.params["weight"], dy.shape[3]
+    weight, nothing = layer.params["weight"], everywhere(0, dy.shape[3])
 
     def job(start, stop):
-        between, nothing = one_for_all(between_shape), everywhere(0, F)
-        gradient = products.weight_gradient(x, between, layer.kernel, layer.stride, layer.padding)
-        image = None if dx is None else products.adjoint(
-            between, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
-        dW, db = memory.empty((panel_count(F), math.prod(weight.shape[:3]), LANES)), np.zeros(F, np.float32)
+        between = one_for_all(between_shape)
+        image, gradient = products.to_input(layer, between, dx, to_image), products.to_weight(layer, x, between)
+        dW, db = products.room(weight, dy.shape[3])
         for n in range(start, stop):
-            pooled = images(dy[n:n + 1])
-            db += elu_slope_sums(images(y[n:n + 1]), pooled, ONE)
-            to_winners(pooled, images(between[:1]), winner[n:n + 1].reshape(-1), nothing, *numbers(pool))
-            if image:
-                image(n, n + 1)
+            db += elu_slope_sums(images(y[n:n + 1]), images(dy[n:n + 1]), ALPHA)
+            to_winners(images(dy[n:n + 1]), images(between[:1]), winner[n:n + 1].reshape(-1), nothing, *numbers(pool))
+            image(n, n + 1)
             gradient(n, n + 1, dW, STORE if n == start else ADD)
         return dW, db
     return job

@@ -3,18 +3,17 @@
 import numpy as np
 
 from ..kernels import memory, pooling
-from ..kernels.elementwise import column_sums, elu_slope
+from ..kernels.elementwise import column_sums
 from ..kernels.images import contiguous, everywhere, images, regular
 from ..kernels.threads import later
-from .activation import copied, each
 
 
 class MaxPool2D:
     """``y = max over the window``; keeps each winner's place in its window."""
 
     @staticmethod
-    def forward(layer, x, training=False, out=None, pooled=False):
-        """``pooled``: who computed x has done it already."""
+    def forward(layer, x, training=False, out=None, pooled=None):
+        """``pooled``: the convolution that has done it already, and kept what backward needs."""
         if pooled:
             return x
         shape = layer.output_shape(x.shape)
@@ -33,11 +32,8 @@ class MaxPool2D:
         """
         if postponed:
             return dy
-        x_shape, winner, y = layer.cache
+        x_shape, winner, _ = layer.cache
         dy, dx = regular(dy), memory.empty(x_shape)
-        if is_pooled(layer):
-            dy = copied(dy)
-            each(elu_slope, [y, dy], (np.float32(1),))
         onto = onto if onto is None else regular(onto)
 
         def gather(start, stop):
@@ -74,7 +70,7 @@ class GlobalAvgPool:
 
 
 def is_pooled(layer):
-    """Whether its convolution computed the ELU of its output (``pooled.py``)."""
+    """Whether it was computed with the convolution before, and keeps the ELU of its output (``pooled.py``)."""
     return layer.cache[2] is not None
 
 

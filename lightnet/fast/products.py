@@ -102,20 +102,35 @@ def weight_gradient(x, dy, kernel, stride, padding):
     return job
 
 
+def to_input(layer, dy, dx, wanted=True):
+    """A convolution's job for dx, which does nothing where dx is not wanted."""
+    if not wanted:
+        return lambda start, stop: None
+    return adjoint(dy, layer.params["weight"], np.zeros(dx.shape[3], np.float32), layer.stride, layer.padding, dx)
+
+
+def to_weight(layer, x, dy):
+    """A convolution's job for dW."""
+    return weight_gradient(x, dy, layer.kernel, layer.stride, layer.padding)
+
+
+def room(weight, channels):
+    """Where a range's dW, in panels, and db of so many channels are computed; db begins with zeros."""
+    *sides, F = weight.shape
+    return memory.empty((panel_count(F), math.prod(sides), LANES)), np.zeros(channels, np.float32)
+
+
 def gradients(image, gradient, dy, weight, elu=None):
     """A job that returns a range's dW, in panels, and db: image by image, so that each step finds dy in the cache.
 
-    image (None: no dx) and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
+    image and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
     """
-    *sides, F = weight.shape
-
     def job(start, stop):
-        dW, db = memory.empty((panel_count(F), math.prod(sides), LANES)), np.zeros(dy.shape[3], np.float32)
+        dW, db = room(weight, dy.shape[3])
         for first, last in steps(start, stop, NEAR // dy[0].nbytes):
             some = images(dy[first:last])
             db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha)) if elu else column_sums(some)
-            if image:
-                image(first, last)
+            image(first, last)
             gradient(first, last, dW, STORE if first == start else ADD)
         return dW, db
     return job

@@ -1,11 +1,11 @@
-"""Which values may be computed in place of others: less memory to go through, and the same numbers.
+"""Which values may be computed in place of others, or not on their own at all: less memory to go through.
 
 - The inputs of a Concat are computed where they belong in its output, so that nothing is left to copy.
 - An activation that alone reads a value writes over it, where nobody else keeps that value: a convolution does not, another
   activation would.
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
-- Where a max pool alone reads that ELU, it comes in between, and the convolution computes all three (``pooled.py``).
+- Where a max pool alone reads that ELU, the convolution computes the pool as well, before the ELU (``pooled.py``).
 - Where a value's gradient is a sum, a MaxPool adds its own part to the other one while it computes it.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
@@ -23,11 +23,12 @@ from ..kernels.images import is_regular
 from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, MaxPool2D, ReLU
 from . import winograd
+from .activation import is_kept
 from .pooling import is_pooled
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
 OUTPUT_NOT_KEPT = (Conv2D, ConvTranspose2D, BatchNorm2D, MaxPool2D)     # which comes from one of these
-OVER_GRADIENT = (ELU, ReLU, BatchNorm2D, MaxPool2D)     # backward, or who does it for them, may write over dy
+OVER_GRADIENT = (ELU, ReLU, BatchNorm2D, MaxPool2D)     # backward may write over dy; a MaxPool2D's convolution, which does it
 
 
 class Together:
@@ -49,7 +50,7 @@ class Forward(Together):
         self.shapes = graph.shapes(input_shape)
         self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
         self.homes, self.over_input, self.then_elu, self.wholes = {}, set(), set(), {}
-        self.then_pool, self.pooled = {}, set()
+        self.then_pool, self.pooled = {}, {}            # pooled: the convolution that computes an ELU and its pool
         for node in reversed(graph.nodes.values()):     # outer Concats come before those that they read
             kind = type(node.layer)
             if version_for_class(kind) is kind:
@@ -71,7 +72,7 @@ class Forward(Together):
                 and all(self.can_place(graph, name) for name in (elu.name, before.name)) and not winograd.serves(before.layer)
                 and not any(node.name in graph.nodes[over].inputs for over in self.over_input)):        # it keeps its output
             self.then_pool[before.name] = node.layer
-            self.pooled |= {elu.name, node.name}
+            self.pooled[elu.name] = self.pooled[node.name] = before.layer
             if node.name in self.homes:
                 self.homes[before.name] = self.homes.pop(node.name)
 
@@ -103,7 +104,7 @@ class Forward(Together):
     def place(self, node, inputs):
         """What to tell the version: the array to compute into, if any, and whether an ELU is fused."""
         if node.name in self.pooled:
-            return {"pooled": True}
+            return {"pooled": self.pooled[node.name]}
         told = {"out": self.out(node, inputs)}
         if node.name in self.then_pool:
             told["pool"] = self.then_pool[node.name]
@@ -133,7 +134,7 @@ class Backward(Together):
     """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
     def __init__(self, graph, to_image):
-        self.graph, self.to_image, self.readers, self.later = graph, to_image, {}, {}
+        self.graph, self.to_image, self.readers, self.left = graph, to_image, {}, {}
         for node in graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
@@ -141,24 +142,26 @@ class Backward(Together):
     def place(self, node, dy, gradients):
         """What to tell the version: to compute dx into dy, to leave it to the next, or to begin with what was left."""
         kind, before = type(node.layer), self.graph.nodes.get(node.inputs[0])
-        if version_that_ran(node.layer) is kind or not node.layer.cache:            # the layer's own; or the pool does it
+        if version_that_ran(node.layer) is kind:
             return {}
         if kind is Conv2D:
-            return {"to_image": self.to_image or before is not None, **self.later.pop(node.name, {})}
+            return {"to_image": self.to_image or before is not None, **self.left.pop(node.name, {})}
+        if node.inputs[0] in self.left:                 # the pool behind this ELU left both to the convolution
+            return {"postponed": True}
         if kind is MaxPool2D and node.inputs[0] in gradients:
             return {"onto": gradients.pop(node.inputs[0])}
         if kind not in OVER_GRADIENT or dy.ndim != 4 or not is_regular(dy) or not self.is_unshared(node.name):
             return {}
         if kind is MaxPool2D:
             return self.leave(before.inputs[0], pool=node.layer) if is_pooled(node.layer) else {}
-        if (kind is ELU and before and type(before.layer) is Conv2D and len(self.readers[before.name]) == 1
-                and version_that_ran(before.layer) is not Conv2D):
+        if (kind is ELU and is_kept(node.layer) and before and type(before.layer) is Conv2D
+                and len(self.readers[before.name]) == 1 and version_that_ran(before.layer) is not Conv2D):
             return self.leave(before.name, elu=node.layer)
         return {"out": dy}
 
     def leave(self, name, **told):
         """Leave a node's work to a convolution, which is told so."""
-        self.later[name] = told
+        self.left[name] = told
         return {"postponed": True}
 
     def is_unshared(self, name):

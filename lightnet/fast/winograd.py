@@ -52,7 +52,6 @@ def gradients(x, dy, weight, padding, dx, elu=None):
             finish = STORE if first == start else ADD
             kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dU, finish, db,
                             block, V, Z, M)
-            if dx is not None:
-                dx[first:last] = image[:, top:top + H, left:left + W]
+            dx[first:last] = image[:, top:top + H, left:left + W]
         return kernel.weights_of(dU, C, F), db
     return job

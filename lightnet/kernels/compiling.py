@@ -6,6 +6,7 @@ settings below: another source is another folder. It lies in the user's cache, n
 read-only; where no folder can be written, every process compiles anew.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -20,7 +21,8 @@ import numba
 PACKAGE = Path(__file__).parents[1]
 PLAIN = os.environ.get("LIGHTNET_KERNELS") == "plain"               # no LLVM IR: what runs where that does not work
 CHECK = os.environ.get("LIGHTNET_CHECK_ADDRESSES") == "1"           # every table of addresses against its buffer
-DIGITS, KEPT_DAYS = 16, 30                                          # of a folder's name; an old folder is kept
+DIGITS = 16                                                         # of a cache folder's name
+KEPT_DAYS = 30                                                      # after a cache folder was last used
 OPTIONS = {"nogil": True, "error_model": "numpy"}                   # without Python's lock; a division by zero gives inf
 
 
@@ -48,6 +50,7 @@ def cache_folder():
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
             forget_old(folder)
+        os.utime(folder)                                            # it is in use
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):                                 # RuntimeError: no home
         return None
@@ -55,10 +58,11 @@ def cache_folder():
 
 
 def forget_old(folder):
-    """Remove what other sources left beside a new folder, and nothing was added to for `KEPT_DAYS`: it would pile up for ever."""
+    """Remove what other sources left beside a new folder and nobody used for `KEPT_DAYS`: it would pile up for ever."""
     for other in folder.parent.glob("[0-9a-f]" * DIGITS):
-        if other != folder and time.time() - other.stat().st_mtime > KEPT_DAYS * 86400:
-            shutil.rmtree(other, ignore_errors=True)
+        with contextlib.suppress(OSError):                          # somebody else may be removing it
+            if other != folder and time.time() - other.stat().st_mtime > KEPT_DAYS * 86400:
+                shutil.rmtree(other)
 
 
 @functools.cache

@@ -15,10 +15,11 @@ from .tile import ADD, STORE
 
 @compiled
 def backward(x, dy, y, alpha, has_elu, to_dx, weights, dx, to_dW, dW, db, zeros, scratch, first, last, finish):
-    """Of pixels first to last ``dx = dy @ W.T``, ``db += sum of dy``, ``dW (finish) x.T @ dy``; before that, with has_elu, dy
-    is multiplied by the slope of y.
+    """Of pixels first to last ``dx = dy @ W.T``, ``db += sum of dy``, and ``x.T @ dy``, stored in dW or added to it (finish);
+    before that, with has_elu, dy is multiplied by the slope of y.
 
-    The tables are a block's, and blocks fit. Pixels follow each other without gaps, from row to row and from image to image.
+    The tables are a block's, and there are whole blocks only. Pixels follow each other without gaps, from row to row and from
+    image to image.
     """
     block = len(to_dx.rows)
     for p in range(first, last, block):

@@ -85,7 +85,7 @@ def write_run(folder, net, history, sets):
     return write_scores(folder, folder / "model.npz", sets, folder)
 
 
-def write_scores(folder, model, sets, beside):
+def write_scores(folder, model, sets, log_folder):
     """Write what a network said of some sets of slices to a folder.
 
     ``metrics.json`` has each under its name, ``scores.csv`` every slice. Those called test... also get ``confusion_matrix.png``,
@@ -98,15 +98,15 @@ def write_scores(folder, model, sets, beside):
     model : Path
         The network's file, of which the log keeps the SHA-256.
     sets : list of Scored
-    beside : Path
-        The folder of the log, one for all evaluations of a network.
+    log_folder : Path
+        Where the log is: one for all evaluations of a network.
     """
     found = {one.name: one.metrics() for one in sets}
     write_json(folder / "metrics.json", {name: result.to_dict() for name, result in found.items()})
     write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):
-            log(beside, one.name, found[one.name].n, found[one.name].accuracy.value,
+            log_test(log_folder, one.name, found[one.name].n, found[one.name].accuracy.value,
                 found[one.name].auc.value, model)
             draw(folder, one, found[one.name])
     return found
@@ -122,7 +122,7 @@ def write_slice_scores(path, sets):
                 writer.writerow([one.name, piece.name, piece.source, piece.patient or "", label, f"{score:.9g}"])
 
 
-def log(folder, name, n, accuracy, auc, model):
+def log_test(folder, name, n, accuracy, auc, model):
     """Append a line about the evaluation of a test set to ``test_evaluations.csv``."""
     path = Path(folder, "test_evaluations.csv")
     is_new = not path.exists()
