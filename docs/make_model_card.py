@@ -8,7 +8,7 @@ from lightnet.model_file import TRAINED, load, trained
 from lightnet.training.study import FINAL, NETWORKS
 
 CARD = TRAINED / "README.md"
-BESIDE = "no pixel", "border", "no lungs"               # the controls that stand beside the scores here; all are in results.md
+BESIDE = "no pixel", "border", "no lungs' box"          # the controls that stand beside the scores here; all are in results.md
 
 HEAD = """# The models that come with lightnet
 
@@ -54,13 +54,13 @@ def card(name):
              "three augmented copies besides.\n",
              f"From scratch, {FINAL['epochs']} epochs of batches of {job['batch']}, SGD with learning rate {job['lr']:.4g}, "
              f"times {FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
-             f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values that a Bayesian search found on the validation slices. "
-             f"Of {len(chosen['validation'])} seeds the validation slices chose seed {chosen['seed']} (accuracy by seed: "
+             f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values of a search's best attempt, by validation slices of "
+             f"131x131. Of {len(chosen['validation'])} seeds the validation slices chose seed {chosen['seed']} (accuracy by seed: "
              f"{validation}). Test slices were looked at once by each training, after its last epoch, and once more by the "
              f"audit. Made with lightnet {provenance['lightnet']}, NumPy {provenance['numpy']}, Python {provenance['python']}.\n"]
     for network, title, key in results.TESTS:
         if network == name:
-            lines += [f"{title}, with 95 % intervals over patients; what classifiers reach that see no lung stands below:\n",
+            lines += [f"{title}, with 95 % intervals; below, random forests on the same slices that see something else:\n",
                       results.table(["", *RATES], [*results.ours(name, key), *controls(which, title)])]
     return lines
 

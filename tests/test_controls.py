@@ -208,3 +208,12 @@ def test_the_real_slices_tell_their_class_without_lungs():
     assert {"kjr-21-e24-p5-29.png", "kjr-21-e24-p5-31.png"} <= {one.second.name for one in doubled} | {
         one.first.name for one in doubled}
     assert [one.kind for one in leaks.shared(official.splits)] == ["paper"] * 3
+
+
+def test_shuffled_labels_stay_together_within_a_patient():
+    """Else slices of one patient, which look alike, would teach the forest that labels mean nothing."""
+    slices = [Slice(f"{n}", n // 6 % 2, Path(f"{n}"), patient=f"patient {n // 3}" if n < 30 else None) for n in range(40)]
+    made = [controls.shuffled(slices, np.random.default_rng(seed)) for seed in range(5)]
+    for labels in made:
+        assert all(len(set(labels[n:n + 3])) == 1 for n in range(0, 30, 3)) and set(labels) == {0, 1}
+    assert len({tuple(labels) for labels in made}) == 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from lightnet.errors import DatasetError, LightnetError, ShapeError
-from lightnet.evaluation.metrics import evaluate, roc_curve
+from lightnet.evaluation.metrics import difference, evaluate, roc_curve
 
 NAMES = ("accuracy", "sensitivity", "specificity", "precision", "f1", "auc")
 
@@ -274,3 +274,24 @@ def test_labels_of_any_number_type_are_admitted(kind):
     given_labels = labels.tolist() if kind is list else labels.astype(kind)
     metrics = evaluate(given_labels, scores.astype(np.float32), resamples=0)
     np.testing.assert_array_equal(metrics.confusion, evaluate(labels, scores, resamples=0).confusion)
+
+
+def test_a_difference_is_paired():
+    """Of two classifiers that differ in one slice of forty the difference is known better than either; against itself it is 0."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    scores = np.clip(labels * 0.3 + rng.random(40) * 0.7, 0, 1)
+    others = scores.copy()
+    others[0] = 1 - scores[0]
+    found = difference(labels, scores, others, groups=np.arange(40) // 2)
+    alone = evaluate(labels, scores, groups=np.arange(40) // 2)
+    assert abs(found["accuracy"].value) == pytest.approx(1 / 40)
+    assert found["accuracy"].high - found["accuracy"].low < (alone.accuracy.high - alone.accuracy.low) / 2
+    assert vars(difference(labels, scores, scores)["auc"]) == {"value": 0, "low": 0, "high": 0}
+    assert difference(labels, scores, others)["auc"].value == pytest.approx(
+        evaluate(labels, scores).auc.value - evaluate(labels, others).auc.value)
+
+
+def test_unknown_patients_are_counted_apart():
+    found = evaluate([0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8], groups=["a", "a", None, float("nan")])
+    assert (found.units, found.unknown) == (3, 2) and "1 patients and 2 images of unknown patients" in str(found)

@@ -30,24 +30,25 @@ def audit(options):
     """Print an audit; it is kept as numbers and as text."""
     from ..data import covid_ct
     from ..evaluation.audit import audit, report
+    from ..training.checkpoint import versions
     from ..training.run import log_test
     arranged = covid_ct.arrangement(options.data, covid_ct.named(options.arrangement), options.split_seed)
     names, tests = named(options.model), [one for split, of in arranged.splits.items() if split.startswith("test") for one in of]
     networks = {name: two_classes(ln.load(path), path) for path, name in names.items()}
     for path, name in names.items():
         refuse_slices_seen(networks[name], path, tests, options.data)
-    found = audit(arranged, networks, partial(tqdm, leave=False), options.quick)
+    found = audit(arranged, networks, partial(tqdm, leave=False), options.quick) | versions()
+    for path, name in names.items():
+        for split, of in found["networks"][name]["splits"].items():
+            score = of["probes"]["as it is"]
+            log_test(home(path), f"{split.replace('test1', 'test')}, audit", score["n"], score["accuracy"]["value"],
+                     score["auc"]["value"], file_of(path))
     text = report(found)
     print(text)
     out = Path(options.out or f"runs/audit-{options.arrangement}")
     for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", text + "\n")):
         with whole(out / name) as file:
             file.write(content)
-    for path, name in names.items():
-        for split, of in found["networks"][name]["splits"].items():
-            score = of["probes"]["as it is"]
-            log_test(home(path), f"{split.replace('test1', 'test')}, audit", score["n"],
-                score["accuracy"]["value"], score["auc"]["value"], file_of(path))
     print(f"\nEverything is in {out}. A score that a control without lungs reaches as well is no evidence of a disease. Not for "
           "clinical use.")
     return 0

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 import lightnet as ln
 
-from ..data.images import list_images
+from ..data.images import list_images, read_image
+from ..data.prepare import resize
 from ..files import whole
 from ..model_file import file_of
 from .parsing import A_MODEL, command, home, natural, refuse_slices_seen, two_classes
@@ -70,7 +71,8 @@ def add_predict(commands):
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
     parser.add_argument("--model", required=True, help=A_MODEL)
     parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
-    parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there")
+    parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there, all on one "
+                        "scale")
 
 
 def predict(options):
@@ -79,7 +81,7 @@ def predict(options):
     net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
     if not files:
         raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
-    failed, drawn, text = 0, set(), {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    failed, mapped, text = 0, [], {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["file", "label", "p_covid"])
@@ -89,20 +91,22 @@ def predict(options):
                 tqdm.write(f"lightnet: {found.error}", file=sys.stderr)
             else:
                 writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
-                if options.cam:
-                    draw_maps(found, net.meta, options.cam, drawn)
+                mapped += [found] if options.cam else []
+    draw_maps(mapped, net.meta, options.cam)
     if failed:
         print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
     return 1 if failed else 0
 
 
-def draw_maps(found, meta, folder, drawn):
-    """Draw the maps of one prediction; two slices of the same name get different pictures."""
+def draw_maps(mapped, meta, folder):
+    """Draw the maps of each prediction, all on one scale; two slices of the same name get different pictures."""
     from ..evaluation.heat_maps import heat_maps
-    stem = Path(found.file).stem
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    name = next(name for name in names if name not in drawn)
-    drawn.add(name)
-    grey = (found.x * np.float32(meta["deviation"]) + np.float32(meta["mean"]))[..., 0]
-    heat_maps(grey[None], [Path(found.file).name], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
-              f"Called {found.label}", "Not for clinical use")
+    limit, drawn = max((np.abs(found.maps).max() for found in mapped), default=0), set()
+    for found in tqdm(mapped, desc="maps", unit=" pictures", disable=None):
+        stem = Path(found.file).stem
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name not in drawn)
+        drawn.add(name)
+        grey = resize(read_image(found.file), meta["input_size"], meta["resize"])
+        heat_maps(grey[None], [Path(found.file).name], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
+                  f"Called {found.label}", "Not for clinical use", limit)

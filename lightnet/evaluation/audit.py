@@ -4,12 +4,14 @@ Each part is a file of its own: `controls` (what tells the classes apart without
 `probes` (what is left of a network's score when lungs, or all but lungs, are taken away), `calibration`.
 """
 
+import time
+
 import numpy as np
 
 from ..data.arrangements import ITALIAN
 from . import controls, crops, leaks
 from .calibration import brier_score, calibration_error
-from .metrics import evaluate
+from .metrics import difference, evaluate
 from .probes import probe, where_it_looks
 
 FULL = {"trees": 500, "shuffles": 20, "planted": 60}
@@ -38,19 +40,20 @@ def audit(arranged, networks, progress=None, quick=False):
     def telling(text):
         return progress and (lambda iterable, total: progress(iterable, total=total, desc=text))
 
-    splits, effort = arranged.splits, QUICK if quick else FULL
+    splits, effort, began = arranged.splits, QUICK if quick else FULL, time.perf_counter()
+    compared = controls.run(splits, shuffles=effort["shuffles"], trees=effort["trees"], progress=telling("controls"))
     pairs = [pair for pair in leaks.near_duplicates(splits) if pair.across_splits or pair.across_classes]
-    return {
+    found = {
         "arrangement": arranged.which,
         "split_seed": arranged.seed,
-        "controls": [one.to_dict() for one in controls.run(
-            splits, shuffles=effort["shuffles"], trees=effort["trees"], progress=telling("controls"))],
+        "controls": [one.to_dict() for one in compared],
         "near_duplicates": [pair_as_dict(pair) for pair in pairs],
         "crops": [pair_as_dict(pair) for pair in leaks.crops_across(splits, progress=telling("crops across splits"))],
         "shared": [one._asdict() for one in leaks.shared(splits)],
         "italian_crops": italian_crops(splits, effort["planted"], telling("Italian slices in COVID-CT")),
-        "networks": {name: of_network(net, splits, telling(name)) for name, net in networks.items()},
+        "networks": {name: of_network(net, splits, compared, telling(name)) for name, net in networks.items()},
     }
+    return {**found, "seconds": round(time.perf_counter() - began)}
 
 
 def italian_crops(splits, planted, progress=None):
@@ -77,19 +80,28 @@ def pair_as_dict(pair):
             "labels": [pair.first.label, pair.second.label], "correlation": pair.correlation}
 
 
-def of_network(net, splits, progress=None):
-    """A network on each test split: probes, calibration, sources; and where its maps lie on the first one."""
+def of_network(net, splits, compared, progress=None):
+    """A network on each test split: probes, how far it is ahead of the controls, calibration, sources; and where its maps lie on
+    the first one."""
     found = {}
     for split, slices in splits.items():
         if split.startswith("test"):
             scores = probe(net, slices, progress)
             found[split] = {
                 "probes": {name: metrics(slices, of).to_dict() for name, of in scores.items()},
+                "ahead_of": {one.name: ahead(slices, scores["as it is"], one) for one in compared
+                             if one.split == split and len(one.runs) == 1},
                 "calibration": {"brier": brier_score(labels(slices), scores["as it is"]),
                                 "expected_error": calibration_error(labels(slices), scores["as it is"])},
                 "sources": by_source(slices, scores["as it is"]),
             }
     return {"splits": found, "maps": where_it_looks(net, splits["test1"], progress=progress)}
+
+
+def ahead(slices, scores, control):
+    """Accuracy and AUC of a network minus a control's, of the same resamples."""
+    found = difference(labels(slices), scores, control.scores[0], [one.patient for one in slices])
+    return {metric: found[metric].to_dict() for metric in ("accuracy", "auc")}
 
 
 def by_source(slices, scores):
@@ -139,16 +151,25 @@ def report(found):
         lines += ["", f"{name}: what is left of its score when slices are changed", row("", "test set", "accuracy", "AUC")]
         lines += [line for split, of in network["splits"].items() for line in of_split(split, of)]
         if network["maps"]:
-            lines.append("  of its maps, over {n} slices of test1, {outside_lungs:.0%} lie outside the lungs, which is "
-                         "{outside_lungs_area:.0%} of the slice (untrained: {outside_lungs_untrained:.0%});\n  {border:.0%} in "
-                         "the border, {border_area:.0%} (untrained: {border_untrained:.0%}); correlation with the untrained "
-                         "network's maps {correlation_untrained:.2f}".format(**network["maps"]))
+            lines.append("  " + in_words(network["maps"]))
     return "\n".join(lines)
+
+
+def in_words(maps):
+    """Where a network's maps lie, as `probes.where_it_looks` found."""
+    def of(name, form):
+        low, high = (form.format(end(maps[f"{name}_untrained"])) for end in (min, max))
+        return f"{len(maps[f'{name}_untrained'])} untrained networks' {low} to {high}"
+    return ("Of what its maps depart from their median, over {n} slices of Test-1, {outside_lungs:.0%} lie outside the lungs, "
+            "which is {outside_lungs_area:.0%} of the slice ({lungs}), and {border:.0%} in the border, which is "
+            "{border_area:.0%} ({around}). Their correlation with {alike}.").format(
+                **maps, lungs=of("outside_lungs", "{:.0%}"), around=of("border", "{:.0%}"), alike=of("correlation", "{:.2f}"))
 
 
 def of_split(split, found):
     """The lines of a network on one test split."""
-    named = {**found["probes"], **{f"COVID from {source} alone": value for source, value in found["sources"].items()}}
+    named = {**found["probes"], **{f"COVID from {source} alone": value for source, value in found["sources"].items()},
+             **{f"ahead of the control {control}": value for control, value in found["ahead_of"].items()}}
     return [*(row(name, split, shown([value], "accuracy"), shown([value], "auc")) for name, value in named.items()),
             "  calibration on {}: Brier score {brier:.3f} (always 0.5: 0.25), expected error {expected_error:.3f}".format(
                 split, **found["calibration"])]

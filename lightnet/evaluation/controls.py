@@ -70,6 +70,8 @@ class Control:
         One; for shuffled labels one a permutation.
     note : str
         What a reader of the number must know.
+    scores : tuple of ndarray (n,)
+        p_covid of its slices, for each run.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Control:
     n: int
     runs: tuple[Metrics, ...]
     note: str = ""
+    scores: tuple[np.ndarray, ...] = ()
 
     @property
     def metrics(self) -> Metrics:
@@ -103,7 +106,7 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, names: Iterable[st
     names : iterable of str
         Controls of `SEES`; by default all.
     shuffles : int
-        Permutations of the training labels; each trains a forest on whole slices.
+        Permutations of the training labels, patient by patient; each trains a forest on whole slices.
     trees : int
         In each forest.
     progress : callable, optional
@@ -127,8 +130,8 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, names: Iterable[st
     "Byte count" and the header are the file's as it stands; a transposed slice's width is its file's. A slice of the
     Italian set is cropped to the lungs, so its border is lung more often than another's.
 
-    The range of the shuffled labels is wide, for test slices come in clusters of a patient: a control whose AUC lies in it
-    shows nothing. Their mean need not be one half where the training classes are not equally many.
+    The range of the shuffled labels is wide, for slices come in clusters of a patient, whose labels stay together here: a
+    control whose AUC lies in it shows nothing. Their mean need not be one half where the training classes are not equally many.
     """
     tests, names = _tests(splits), list(names)
     if unknown := set(names).difference(SEES):
@@ -143,7 +146,8 @@ def run(splits: Mapping[str, Sequence[Slice]], seed: int = 0, names: Iterable[st
     runs = {"majority class": [{name: np.full(len(splits[name]), labels.mean()) for name in tests}]}
     runs |= {view: [scores(view, labels)] for view in names}
     if shuffles:  # what comes of labels that mean nothing: a score may be this far from one half by chance
-        runs["shuffled labels"] = [scores("whole", rng.permutation(labels), int(rng.integers(2**31))) for _ in range(shuffles)]
+        runs["shuffled labels"] = [scores("whole", shuffled(splits["train"], rng), int(rng.integers(2**31)))
+                                   for _ in range(shuffles)]
     return [_control(seen, name, splits, test, [one[test] for one in several], seed)
             for test in tests for name, several in runs.items()]
 
@@ -168,6 +172,14 @@ def views(one: Slice) -> dict[str, np.ndarray]:
         "border, re-encoded": _border(resize(read_image(io.BytesIO(alike)), SIZE)),
         "found": mask.any(),
     }
+
+
+def shuffled(slices: Sequence[Slice], rng: np.random.Generator) -> np.ndarray:
+    """Return the slices' labels (N,), shuffled among patients: those that had one label in common keep one."""
+    groups = [(one.patient or n, one.label) for n, one in enumerate(slices)]
+    distinct = list(dict.fromkeys(groups))
+    label = dict(zip(distinct, rng.permutation([label for _, label in distinct])))
+    return np.array([label[group] for group in groups])
 
 
 def box(mask: np.ndarray) -> np.ndarray:
@@ -235,4 +247,5 @@ def _control(seen, name, splits, test, scores, seed) -> Control:
     if len(scores) > 1:
         note = f"mean and range of {len(scores)} permutations"
     sees = SEES["whole"] if name == "shuffled labels" else SEES.get(name, "nothing")
-    return Control(name, sees, test, len(slices), tuple(evaluate(labels, p, patients, seed=seed) for p in scores), note)
+    runs = tuple(evaluate(labels, p, patients, seed=seed) for p in scores)
+    return Control(name, sees, test, len(slices), runs, note, tuple(scores))

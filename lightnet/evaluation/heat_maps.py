@@ -7,7 +7,7 @@ from .cam import enlarged
 from .plots import FAINT, drawing, shortened
 
 
-def heat_maps(greys, names, networks, path, title, footer="not for clinical use"):
+def heat_maps(greys, names, networks, path, title, footer="not for clinical use", limit=None):
     """Draw slices, and beside each its maps for both classes, all on one scale.
 
     Parameters
@@ -22,8 +22,10 @@ def heat_maps(greys, names, networks, path, title, footer="not for clinical use"
         The PNG file to write.
     title, footer : str
         The lines above and below.
+    limit : float, optional
+        The scale's end, for pictures that are to be compared; by default the largest absolute value here.
     """
-    limit = max(np.abs(maps).max() for maps, _ in networks.values()) or 1.0
+    limit = limit or max(np.abs(maps).max() for maps, _ in networks.values()) or 1.0
     N, size, columns = len(greys), greys.shape[-1], 1 + 2 * len(networks)
     with drawing(path, 1.6 + 2.1 * columns, 1.3 + 2.2 * N, **{"axes.grid": False, "axes.spines.left": False,
                                                             "axes.spines.bottom": False}) as figure:

@@ -49,6 +49,10 @@ class Estimate:
     low: float
     high: float
 
+    def to_dict(self):
+        """``value``, ``low`` and ``high``, as JSON wants them."""
+        return {key: None if math.isnan(number) else number for key, number in vars(self).items()}
+
     def __str__(self):
         if math.isnan(self.value):
             return "undefined"
@@ -61,7 +65,8 @@ class Metrics:
 
     n: int  # images
     over: str  # what the bootstrap resampled, "patients" or "images"
-    units: int  # how many of those; a sample of unknown patient is a patient of its own
+    units: int  # how many of those; a sample of unknown patient is a unit of its own
+    unknown: int  # samples of unknown patient: where several are of one, the intervals are too narrow
     resamples: int
     confusion: np.ndarray  # (2, 2) int64, read-only: [[TN, FP], [FN, TP]], rows the truth, columns the prediction
     accuracy: Estimate
@@ -73,12 +78,9 @@ class Metrics:
 
     def to_dict(self):
         """Plain numbers, strings, lists and dicts, as JSON wants them; undefined values are ``None`` (``null``)."""
-        result = {"n": self.n, "over": self.over, "units": self.units, "resamples": self.resamples}
+        result = {"n": self.n, "over": self.over, "units": self.units, "unknown": self.unknown, "resamples": self.resamples}
         result |= {"threshold": THRESHOLD, "confusion": self.confusion.tolist()}
-        for name in UNDEFINED_BECAUSE:
-            estimate = vars(getattr(self, name))
-            result[name] = {key: None if math.isnan(number) else number for key, number in estimate.items()}
-        return result
+        return result | {name: getattr(self, name).to_dict() for name in UNDEFINED_BECAUSE}
 
     def __str__(self):
         lines = [f"{self.n} images, predicted COVID where p_covid >= {THRESHOLD}", ""]
@@ -90,7 +92,18 @@ class Metrics:
             estimate = getattr(self, name)
             lines.append(f"{name:16}{estimate}" + (f": {reason}" if math.isnan(estimate.value) else ""))
         title = "no intervals" if math.isnan(self.accuracy.low) else "[95 % intervals]"
-        return "\n".join(lines + ["", f"{title}: {self.resamples} resamples over {self.units} {self.over}"])
+        return "\n".join(lines + ["", f"{title}: {self.resamples} resamples over {units(self.to_dict())}"])
+
+
+def units(found):
+    """What the intervals of a ``Metrics.to_dict()`` are over, in words.
+
+    >>> units({"over": "patients", "units": 5, "unknown": 2})
+    '3 patients and 2 images of unknown patients'
+    """
+    if found["over"] == "images" or not found["unknown"]:
+        return f"{found['units']} {found['over']}"
+    return f"{found['units'] - found['unknown']} patients and {found['unknown']} images of unknown patients"
 
 
 def evaluate(labels, scores, groups=None, resamples=2000, seed=0):
@@ -142,20 +155,43 @@ def evaluate(labels, scores, groups=None, resamples=2000, seed=0):
     {'value': None, 'low': None, 'high': None}
     """
     labels, scores = checked(labels, scores)
-    group_of, over = _group_numbers(groups, len(labels))
+    group_of, over, unknown = _group_numbers(groups, len(labels))
     if resamples < 0:
         raise DatasetError(f"resamples is {resamples}, expected 0 (no intervals) or more")
 
     confusion = np.bincount(2 * labels + (scores >= THRESHOLD), minlength=4).reshape(2, 2)
     confusion.flags.writeable = False
-    order = np.argsort(scores)
-    labels, scores, group_of = labels[order], scores[order], group_of[order]
-    units = int(group_of.max()) + 1
+    values, drawn = _sampled(labels, scores, group_of, resamples, seed)
+    return Metrics(len(labels), over, int(group_of.max()) + 1, unknown, resamples, confusion, *map(_estimate, values, drawn.T))
 
-    values = _statistics(np.ones((1, len(labels))), labels, scores)[0]
-    drawn = _bootstrap(labels, scores, group_of, units, resamples if units > 1 else 0, seed)
-    estimates = map(_estimate, values, drawn.T)
-    return Metrics(len(labels), over, units, resamples, confusion, *estimates)
+
+def difference(labels, scores, others, groups=None, resamples=2000, seed=0):
+    """Each metric of one classifier's scores minus that of another's, on the same samples, with its 95 % interval.
+
+    Both are computed of the same resamples: what makes a resample easy makes it easy for both. So two classifiers may differ
+    for sure whose own intervals overlap.
+
+    Parameters
+    ----------
+    labels, scores, groups, resamples, seed
+        As in `evaluate`, which also says what is raised.
+    others : array_like (N,)
+        The other classifier's scores.
+
+    Returns
+    -------
+    dict of str to Estimate
+        By metric.
+
+    Examples
+    --------
+    >>> print(difference([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.8], [0.1, 0.9, 0.7, 0.8], resamples=0)["accuracy"])
+    0.250
+    """
+    group_of, _, _ = _group_numbers(groups, len(labels))
+    (values, drawn), (other_values, other_drawn) = (
+        _sampled(*checked(labels, each), group_of, resamples, seed) for each in (scores, others))
+    return dict(zip(UNDEFINED_BECAUSE, map(_estimate, values - other_values, (drawn - other_drawn).T), strict=True))
 
 
 def roc_curve(labels, scores):
@@ -203,14 +239,23 @@ def checked(labels, scores):
 
 
 def _group_numbers(groups, n):
-    """Number the distinct groups from 0 in order of appearance; return each sample's (n,), and what the groups are."""
+    """Number the distinct groups from 0 in order of appearance; return each sample's (n,), their kind, how many are unknown."""
     groups = [None] * n if groups is None else list(groups)
     if len(groups) != n:
         raise ShapeError(f"groups has {len(groups)} ids, expected one for each of the {n} samples, None where unknown")
     unknown = [group is None or group != group for group in groups]  # nan, a table's empty cell, is not itself
     numbers = {}
     keys = [("image", i) if unknown[i] else ("patient", group) for i, group in enumerate(groups)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys]), "images" if all(unknown) else "patients"
+    over = "images" if all(unknown) else "patients"
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys]), over, sum(unknown)
+
+
+def _sampled(labels, scores, group_of, resamples, seed):
+    """Every metric (6,), and of each resample (resamples, 6): the same resamples whatever the scores."""
+    order, count = np.argsort(scores), int(group_of.max()) + 1
+    labels, scores, group_of = labels[order], scores[order], group_of[order]
+    values = _statistics(np.ones((1, len(labels))), labels, scores)[0]
+    return values, _bootstrap(labels, scores, group_of, count, resamples if count > 1 else 0, seed)
 
 
 def _bootstrap(labels, scores, group_of, units, resamples, seed):

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..errors import DatasetError, ShapeError
 from ..files import whole
 from .calibration import reliability
-from .metrics import CLASS_NAMES, THRESHOLD, checked, roc_curve
+from .metrics import CLASS_NAMES, THRESHOLD, checked, roc_curve, units
 
 # Okabe & Ito's palette, told apart under every common colour blindness. One colour means one thing in all pictures.
 CLASS_COLOURS = ("#0072B2", "#D55E00")  # blue: non-COVID, vermilion: COVID
@@ -299,7 +299,7 @@ def _clear_row(axes_row, heading, colour, count):
 def _interval_note(metrics):
     if math.isnan(metrics.accuracy.low):
         return f"{metrics.n} images, no intervals"
-    return f"{metrics.n} images; [95 % intervals] over {metrics.units} {metrics.over}"
+    return f"{metrics.n} images; [95 % intervals] over {units(metrics.to_dict())}"
 
 
 def shortened(name, most=20):

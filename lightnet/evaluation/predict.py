@@ -22,13 +22,12 @@ AHEAD = 2 * BATCH                               # files that are read before the
 class Prediction(NamedTuple):
     """What was found for one file: p_covid, or the error that kept it from being read; and its maps, where they were asked for.
 
-    ``x`` (S, S, C) is what the network saw, ``maps`` (h, w, classes) as in `lightnet.evaluation.cam`.
+    ``maps`` (h, w, classes) are as in `lightnet.evaluation.cam`.
     """
 
     file: str
     p_covid: float | None
     error: LightnetError | None = None
-    x: np.ndarray | None = None
     maps: np.ndarray | None = None
 
     @property
@@ -70,7 +69,7 @@ def predict_files(net, files, maps=False):
             found = Prediction(str(file), float(next(scores)))
             if maps:
                 x = np.broadcast_to(x, (*x.shape[:3], net.input_shape[-1]))         # the compiled network took one channel
-                found = found._replace(x=x[0], maps=class_activation_maps(net, x)[0])
+                found = found._replace(maps=class_activation_maps(net, x)[0])
             yield found
 
 

@@ -23,12 +23,13 @@ from ..data.images import read_image
 from ..data.prepare import normalize, resize
 from ..errors import GraphError
 from ..graph import Graph
-from .cam import border, class_activation_maps, enlarged, head, share_inside
+from .cam import border, class_activation_maps, head, share_inside
 from .controls import box, reencoded
 from .lungs import lungs
 from .scores import p_covid, predict_logits
 
 AROUND = 0.1                                    # of the side: a frame that is left when all else is black
+UNTRAINED = tuple(range(1000, 1005))            # seeds of untrained networks: no training here began with these weights
 
 # Each probe's name, and what is left of a square slice, given the mask of its lungs.
 PROBES = {
@@ -75,8 +76,8 @@ def as_untrained(net, seed):
     return fresh
 
 
-def where_it_looks(net, slices, untrained_seed=0, progress=None):
-    """Measure where a network's maps for and against COVID lie, beside an untrained network's.
+def where_it_looks(net, slices, untrained=UNTRAINED, progress=None):
+    """Measure where a network's maps for and against COVID lie, beside those of untrained networks.
 
     Parameters
     ----------
@@ -84,8 +85,8 @@ def where_it_looks(net, slices, untrained_seed=0, progress=None):
         One that has `class_activation_maps`.
     slices : sequence of Slice
         Those where no lungs are found are left out.
-    untrained_seed : int
-        Of the weights of the same network, untrained, that stands beside it.
+    untrained : sequence of int
+        Seeds of the weights of the same network, untrained, that stands beside it; none of them its own.
     progress : callable, optional
         As in `probe`.
 
@@ -93,30 +94,42 @@ def where_it_looks(net, slices, untrained_seed=0, progress=None):
     -------
     dict or None
         None where there are no maps, or no lungs. Else ``n`` slices, and means over them: ``outside_lungs`` and ``border``, the
-        share of the map's absolute value there, each with ``..._area``, the share of the slice, and ``..._untrained``;
-        ``correlation_untrained``, of the two networks' maps.
+        share of the map there, each with ``..._area``, the share of the slice, and ``..._untrained``, a list, a seed each;
+        ``correlation_untrained``, likewise, of the two networks' maps.
 
     Notes
     -----
-    The map is that for COVID minus that for non-COVID, whose mean decides. What a place of it takes in from around counts as
-    that place's, so a network that uses the lungs alone has some share outside.
+    The map is that for COVID minus that for non-COVID, whose mean decides; its share somewhere is of the absolute difference
+    from its own median, since what all places have alike says nothing about where. What a place takes in from around counts
+    as that place's, so a network that uses the lungs alone has some share outside.
     """
     try:
         head(net)
     except GraphError:
         return None
-    untrained, size, found = as_untrained(net, untrained_seed), net.meta["input_size"], defaultdict(list)
+    networks, size, found = [net, *(as_untrained(net, seed) for seed in untrained)], net.meta["input_size"], defaultdict(list)
     for one in progress(slices, total=len(slices)) if progress else slices:
         grey = resize(one.read(), size, net.meta["resize"])
         mask = lungs(grey)
         if not mask.any():
             continue
         x = normalize(grey[None], net.meta)
-        maps = [np.subtract(*np.moveaxis(class_activation_maps(which, x)[..., ::-1], -1, 0)) for which in (net, untrained)]
+        maps = [departures(class_activation_maps(which, x)) for which in networks]
         for place, region in (("outside_lungs", ~mask), ("border", border(size))):
+            shares = [share_inside(of, region[None])[0] for of in maps]
             found[f"{place}_area"].append(region.mean())
-            for ending, of in zip(("", "_untrained"), maps):
-                found[place + ending].append(share_inside(of, region[None])[0])
-        found["correlation_untrained"].append(np.corrcoef(*(enlarged(of[0], size).ravel() for of in maps))[0, 1])
-    means = {name: float(np.mean(values)) for name, values in found.items()}
+            found[place].append(shares[0])
+            found[f"{place}_untrained"].append(shares[1:])
+        found["correlation_untrained"].append([np.corrcoef(maps[0].ravel(), of.ravel())[0, 1] for of in maps[1:]])
+    means = {name: np.mean(values, axis=0).tolist() for name, values in found.items()}
     return {"n": len(found["border"]), **means} if means else None
+
+
+def departures(maps):
+    """Of maps (N, h, w, 2) what speaks for COVID more, or less, than the map's median place: (N, h, w).
+
+    >>> departures(np.array([[[[0.0, 5.0], [1.0, 5.0], [0.0, 7.0]]]])).tolist()
+    [[[0.0, -1.0, 2.0]]]
+    """
+    difference = maps[..., 1] - maps[..., 0]
+    return difference - np.median(difference, axis=(1, 2), keepdims=True)

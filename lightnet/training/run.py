@@ -44,16 +44,19 @@ class Scored:
 
 
 def free_folder(parent, name):
-    """``parent/name``, or ``parent/name-2`` and so on if that exists: an earlier run is never written over.
+    """``parent/name``, or ``parent/name-2`` and so on where something is in that: an earlier run is never written over.
 
     >>> import tempfile
     >>> parent = Path(tempfile.mkdtemp())
     >>> free_folder(parent, "run").mkdir()
     >>> free_folder(parent, "run").name
+    'run'
+    >>> (parent / "run" / "job.json").touch()
+    >>> free_folder(parent, "run").name
     'run-2'
     """
     candidates = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
-    return next(Path(parent) / candidate for candidate in candidates if not (Path(parent) / candidate).exists())
+    return next(Path(parent) / candidate for candidate in candidates if not any((Path(parent) / candidate).glob("[!.]*")))
 
 
 def write_run(folder, net, history, sets):
@@ -102,13 +105,14 @@ def write_scores(folder, model, sets, log_folder):
         Where the log is: one for all evaluations of a network.
     """
     found = {one.name: one.metrics() for one in sets}
-    write_json(folder / "metrics.json", {name: result.to_dict() for name, result in found.items()})
+    for one in sets:
+        if one.name.startswith("test"):                 # seen is seen: logged before anything of it is shown
+            log_test(log_folder, one.name, found[one.name].n, found[one.name].accuracy.value, found[one.name].auc.value, model)
     write_slice_scores(folder / "scores.csv", sets)
     for one in sets:
         if one.name.startswith("test"):
-            log_test(log_folder, one.name, found[one.name].n, found[one.name].accuracy.value,
-                found[one.name].auc.value, model)
             draw(folder, one, found[one.name])
+    write_json(folder / "metrics.json", {name: result.to_dict() for name, result in found.items()})     # last: then all is there
     return found
 
 

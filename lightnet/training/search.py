@@ -4,7 +4,8 @@ Every attempt is a whole training; what is looked for are the values after which
 Gaussian process is fitted to the attempts so far, *the surrogate*: at every point of the space a mean and a deviation of what f
 may be there. The next attempt is where the improvement that may be expected over the best f so far, E[max(f - f_best, 0)], is
 largest: where the mean is high, or little is known. "Observed" is the best accuracy that was measured, "estimated" the
-surrogate's mean at the same point: lower, as the best of many noisy measurements is likely to have been a lucky one.
+surrogate's mean at the same point: where it takes measurements for noisy it is lower, as the best of many is likely to have been
+a lucky one; where it finds no noise it is the same.
 
 Each attempt is a line in ``journal.jsonl``, written when it ends. What is proposed next is a function of the journal and the
 search's settings alone, so that a search that was killed goes on as if it had not been, and loses only the attempts in flight;
@@ -39,7 +40,7 @@ from tqdm import tqdm
 
 from ..cores import num_threads, set_num_threads
 from ..data import covid_ct
-from ..errors import CheckpointError, FileError, TrainingError
+from ..errors import ArgumentError, CheckpointError, FileError, TrainingError
 from ..evaluation import search_plots
 from ..files import read_json, whole, write_json
 from .checkpoint import versions
@@ -59,7 +60,8 @@ class Search:
     Parameters
     ----------
     job : Job
-        What an attempt trains. Attempt k has the seed ``job.seed + k``, so that none is best by one seed's luck alone.
+        What an attempt trains. Attempt k has the seed ``job.seed + k``: not one seed's luck decides for all, but the best attempt
+        has luck with its own.
     attempts : int
         In all.
     at_once : int
@@ -84,7 +86,10 @@ class Search:
         points = spread[first:last]
         if len(points) < last - first:
             with threadpool_limits(1):                      # the same points whatever the number of threads
-                points += fitted(done, self.job.seed + first).ask(last - first - len(points))
+                optimizer = fitted(done, self.job.seed + first)
+                if points:                                  # under way as well: taken for good, so that others are proposed
+                    optimizer.tell(points, [min(optimizer.yi)] * len(points))
+                points += optimizer.ask(last - first - len(points))
         return [dict(zip(RANGES, map(float, point), strict=True)) for point in points]
 
     def best(self, done):
@@ -145,6 +150,9 @@ def go_on(folder, attempts=None, data=None):
     folder, search = Path(folder), kept_in(folder)
     if data:
         search.job = dataclasses.replace(search.job, data=data)
+    made = len(Journal(folder / "journal.jsonl").attempts)
+    if attempts and attempts < made:
+        raise ArgumentError(f"{folder}: has {made} attempts already, expected at least as many, not {attempts}")
     if attempts:
         search = dataclasses.replace(search, attempts=attempts)
     if attempts or data:
