@@ -125,7 +125,7 @@ def searches(which):
         text += [f"One of the {n} validation slices is {100 / n:.2f} %, and each attempt has a seed of its own: the best of many "
                  "has luck in it. Where \"estimated\" is the same as observed, the surrogate found no noise. Whether the search "
                  f"was of use shows in the attempts that the surrogate proposed, beside the first {SPREAD}, which are spread "
-                 "evenly; mean accuracy in % and number of attempts, without diverged ones. The first attempt has the number 0.\n",
+                 "evenly; mean accuracy in % and number of attempts, without diverged ones. The first attempt is number 0.\n",
                  table(["experiment", "best attempt", f"mean of the first {SPREAD}", "mean of those proposed"], gains)]
     if notes:
         options = "; ".join(f"`{note}`" for note in notes)

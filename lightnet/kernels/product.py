@@ -38,7 +38,7 @@ class Tables(NamedTuple):
     panels_out: np.ndarray
     block: int                                          # segments in one pass
     packed: int = 0                                     # 1: both operands are first copied in the order of reading
-    ahead: int = 0                                      # 1: the rows of a come from far, and are asked for a block ahead
+    ahead: int = 0                                      # 1: the rows of a, of one segment, come from far: asked for a block ahead
 
     @property
     def scratch(self):
@@ -112,9 +112,10 @@ def fetch(tables, p, r0, r1, a, a0):
     Memory takes hundreds of cycles to answer, and while the first panel waits for a new block nothing is computed. Asked for
     while the multiplications of the block before run, the rows are near when they are needed.
     """
-    share = (tables.length + len(tables.panels_b) - 1) // len(tables.panels_b)
+    passes = (len(tables.panels_b) + PANELS - 1) // PANELS
+    share = (tables.length + passes - 1) // passes
     for r in range(r0 + BLOCK * ROWS, min(r1 + BLOCK * ROWS, len(tables.rows))):
-        start = a0 + tables.rows[r] + tables.segments_a[-1] + p * share
+        start = a0 + tables.rows[r] + tables.segments_a[-1] + p // PANELS * share
         for k in range(0, share, LANES):
             prefetch(a, start + k)
 
