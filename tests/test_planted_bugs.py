@@ -422,7 +422,7 @@ def bugs_where_nothing_is_compiled():
         Bug("the first block's slope for all", "kernels.pointwise:backward",
             "pixels(y, p, block)", "pixels(y, first, block)",
             blocks, ((3, 5, 7), (16, 16), 10)),
-        Bug("an output that somebody overwrites kept", "fast.schedule:Forward.pool_before_elu",
+        Bug("an output that somebody overwrites kept", "fast.schedule:Forward.fuse_conv_elu_pool",
             "not any(node.name in graph.nodes[over].inputs for over in self.over_input)", "True",
             in_place, ("convolution, ELU, pool, and an activation", 3)),
         Bug("a caller's gradient multiplied by the slope", "fast.schedule:Backward.place",

@@ -92,7 +92,8 @@ def predict(options):
             else:
                 writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
                 mapped += [found] if options.cam else []
-    draw_maps(mapped, net.meta, options.cam)
+    if options.cam:
+        draw_maps(mapped, net.meta, options.cam)
     if failed:
         print(f"lightnet: {failed} of {len(files)} files could not be read; the others are done", file=sys.stderr)
     return 1 if failed else 0
@@ -101,7 +102,7 @@ def predict(options):
 def draw_maps(mapped, meta, folder):
     """Draw the maps of each prediction, all on one scale; two slices of the same name get different pictures."""
     from ..evaluation.heat_maps import heat_maps
-    limit, drawn = max((np.abs(found.maps).max() for found in mapped), default=0), set()
+    limit, drawn = max((np.abs(found.maps).max() for found in mapped), default=None), set()
     for found in tqdm(mapped, desc="maps", unit=" pictures", disable=None):
         stem = Path(found.file).stem
         names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))

@@ -36,7 +36,8 @@ class Activation:
             return dy
         (y,) = layer.cache
         if not is_kept(layer):                          # asked for after all, by somebody who observes backward alone
-            y = version_for_class(type(y)).forward(y, *y.cache, elu=True)
+            conv = y
+            y = version_for_class(type(conv)).forward(conv, *conv.cache, elu=True)
         dx = dy if out is dy else copied(dy)
         each(self.slope, [as_images(y), as_images(dx)], self.settings(layer))
         return dx

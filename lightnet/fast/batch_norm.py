@@ -1,4 +1,4 @@
-"""Batch norm in two passes over the batch forward and two backward, where NumPy makes a dozen (``kernels/normalization.py``)."""
+"""Batch norm in two passes over memory forward and two backward, where NumPy makes a dozen (``kernels/normalization.py``)."""
 
 import numpy as np
 

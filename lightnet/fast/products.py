@@ -4,8 +4,8 @@
     adjoint           x  = col2im(y @ W.T) + b          ConvTranspose2D forward;  Conv2D's dx
     weight_gradient   dW = im2col(x).T @ dy             both
 
-Each function prepares tables and packed weights, and returns a job: ``job(start, stop)`` computes a range of images. No columns
-are made, but in the adjoint of windows that overlap and skip pixels (stride above 1).
+Each function prepares tables and packed weights, and returns a job: ``job(start, stop)`` computes a range of images. Columns are
+made in the adjoint alone, where neither of its two better ways fits (`adding_windows`).
 """
 
 import math

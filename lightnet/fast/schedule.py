@@ -13,6 +13,19 @@
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
 asked to see each value finds them all.
+
+What a version is told, by keyword:
+
+    forward     out         all             an array to compute into
+                elu         Conv2D          True: compute the ELU of the output
+                pool        Conv2D          the MaxPool2D of that ELU: compute its output
+                done        ELU             True: x is the ELU already
+                pooled      ELU, MaxPool2D  the convolution that has done all three
+    backward    out         activations     dy: write over it
+                onto        MaxPool2D       what to add to dx
+                postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it
+                elu, pool   Conv2D          the layers that have handed it on
+                to_image    Conv2D          False: nobody wants dx
 """
 
 from collections import Counter
@@ -28,7 +41,7 @@ from .pooling import is_pooled
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
 OUTPUT_NOT_KEPT = (Conv2D, ConvTranspose2D, BatchNorm2D, MaxPool2D)     # which comes from one of these
-OVER_GRADIENT = (ELU, ReLU, BatchNorm2D, MaxPool2D)     # backward may write over dy; a MaxPool2D's convolution, which does it
+OVER_GRADIENT = (ELU, ReLU, BatchNorm2D, MaxPool2D)     # backward may write over dy; of a pool, the convolution that does it
 
 
 class Together:
@@ -58,19 +71,20 @@ class Forward(Together):
             if kind is Concat:
                 self.place_inputs(graph, node)
             elif kind is MaxPool2D:
-                self.pool_before_elu(graph, node)
+                self.fuse_conv_elu_pool(graph, node)
             elif (node.name not in self.pooled and kind in OVER_INPUT and self.readers[node.inputs[0]] == 1
                   and self.can_place(graph, node.inputs[0])):
                 self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
 
-    def pool_before_elu(self, graph, node):
+    def fuse_conv_elu_pool(self, graph, node):
         """Let a convolution compute its ELU's max pool, where nobody else reads what lies between."""
         elu = graph.nodes.get(node.inputs[0])
         before = elu and graph.nodes.get(elu.inputs[0])
         if (before and type(elu.layer) is ELU and elu.layer.alpha == 1 and type(before.layer) is Conv2D
                 and self.readers[elu.name] == self.readers[before.name] == 1
                 and all(self.can_place(graph, name) for name in (elu.name, before.name)) and not winograd.serves(before.layer)
-                and not any(node.name in graph.nodes[over].inputs for over in self.over_input)):        # it keeps its output
+                # nobody may write over the pool's output, from which its backward reads the slope
+                and not any(node.name in graph.nodes[over].inputs for over in self.over_input)):
             self.then_pool[before.name] = node.layer
             self.pooled[elu.name] = self.pooled[node.name] = before.layer
             if node.name in self.homes:

@@ -1,4 +1,4 @@
-"""col2im, compiled: for the one case in which a convolution's gradient is no product through tables."""
+"""col2im, compiled: where a convolution's gradient is no product through tables, see ``fast/products.py``, ``adjoint``."""
 
 from .compiling import compiled
 

@@ -112,7 +112,7 @@ def momentum_step(w, v, gradient, lr, momentum, l2):
 
 @compiled
 def column_sums(x):
-    """``sum over n, i, j of x[n, i, j, c]``: rows of the image first, so that few small numbers meet a large one."""
+    """``sum over n, i, j of x[n, i, j, c]``: each row, then the rows' sums. Fewer small numbers meet a large total."""
     row, sums = np.empty(x.C, np.float32), np.zeros(x.C, np.float32)
     for n in range(x.N):
         for i in range(x.H):

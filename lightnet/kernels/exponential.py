@@ -8,7 +8,8 @@ and only 2^r - 1 = r * Q(r) is left to approximate, Q by a polynomial of degree 
 
     exp(x) - 1 = 2^n * (r * Q(r)) + (2^n - 1)
 
-keeps its relative precision near 0, where n is 0 and the last term vanishes; exp(x) rounded first would be 1.000...
+keeps its relative precision near 0, where n is 0 and the last term vanishes. exp(x) rounded first would lose all digits there: of
+x = 1e-8 it makes 1, and 1 - 1 = 0.
 
 Adding 1.5 * 2^23 to a float leaves no room for a fraction: it is rounded to an integer, which stands in its lowest bits. With
 127 more it is the exponent field, and a shift by 23 puts it in its place.

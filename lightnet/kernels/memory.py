@@ -5,7 +5,7 @@ makes gigabytes of arrays, so that ``np.empty`` for each costs as much as the ar
 to a pool when Python drops the last reference to it or to a view of it, and the next array of about that size gets it. So the
 plan of who may use which memory when is Python's own reference counting: what Graph lets go is free.
 
-Blocks begin at large pages (2 MB, on Linux), which save the processor most of its address look-ups.
+Blocks begin near the edges of large pages (2 MB, on Linux), which save the processor most of its address look-ups.
 """
 
 import math
@@ -36,7 +36,7 @@ class Pool:
     def take(self, size):
         """A free block of this size, or one that is not much too large, or a new one."""
         with self.lock:
-            if size not in self.free:           # as most are from the second step on
+            if size not in self.free:           # from the second step on most sizes are
                 larger = min((other for other in self.free if size < other <= SLACK * size), default=None)
                 if larger is None:
                     self.make(size)

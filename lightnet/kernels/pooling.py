@@ -100,7 +100,7 @@ def maximum_of(lanes, side=None):
                 values = [pixel(builder.mul(vector.integer(i), x_row), builder.mul(vector.integer(j), x_pitch))
                           for i in range(side) for j in range(side)]
                 best = functools.reduce(lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), values)
-                pairs = zip(values[::2], values[1::2] + values[:1])
+                pairs = zip(values[::2], values[1::2] + values[:1])         # of an odd number the last one goes with the first
                 lost = functools.reduce(builder.or_, [builder.fcmp_unordered("uno", a, b) for a, b in pairs])
                 best = builder.select(lost, vector.constant(float("nan"), lanes), best)
             else:
@@ -183,8 +183,8 @@ def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, colum
     dx[x0] = total
 
 
-# So many channels in one go. Of several registers one need not wait for the other; within a window each comparison waits for the
-# one before it.
+# So many channels in one go. Within a window each comparison waits for the one before it; 32 channels are several registers,
+# whose comparisons are independent.
 WIDE, NARROW = (32, 8) if vector.HAS_IR else (1, 1)
 wide_window, narrow_window, single_window = map(window_of, (WIDE, NARROW, 1)) if vector.HAS_IR else [plain_window] * 3
 wide_maximum, single_maximum = map(maximum_of, (WIDE, 1)) if vector.HAS_IR else [plain_maximum] * 2

@@ -61,9 +61,10 @@ class Part(NamedTuple):
 
 @compiled
 def multiply(tables, images, a, b, out, bias, finish, scratch):
-    """The equation above for ``images`` images; scratch has ``tables.scratch`` numbers.
+    """The equation above for ``images`` images, from the begin of a, b and out; scratch has ``tables.scratch`` numbers.
 
-    Where all images have one ``out`` (a stride of 0), it becomes their sum.
+    Where all images have one ``out`` (a stride of 0), it becomes their sum. A bias needs an out for each image, and tables that
+    are not packed; an ELU or ReLU needs all segments in one block. (Weight gradients have neither.)
     """
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)
@@ -87,11 +88,11 @@ def one_pass(tables, part, a, b, out, bias):
     rows, panels = len(tables.rows), len(tables.panels_b)
     tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
     for product in range(part.products):                # in here: a call of this function costs as much as a small product
+        has_bias = part.biased == ALL or part.biased == product
         for first in range(0, tiles, BLOCK):
             last = min(first + BLOCK, tiles)
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
-                has_bias = part.biased == ALL or part.biased == product
                 for t in range(first, last):
                     r, height = t * rows // tiles, (t + 1) * rows // tiles - t * rows // tiles
                     if HAS_IR and tables.ahead:

@@ -1,4 +1,4 @@
-"""``Y = T X T^t`` for small constant matrices T, on 8 channels at a time: the transforms of Winograd's convolution.
+"""``Y = T X T^t`` for small constant matrices T, on 8 or 16 channels at a time: the transforms of Winograd's convolution.
 
 X is a patch of n x n pixels, Y one of m x m. ``sandwich`` takes the matrix when the module is loaded and emits its additions
 and multiplications one by one, without loops, without those by 0 and 1: all 36 pixels of a patch stay in registers, or on the
@@ -66,7 +66,7 @@ def sandwich(matrix, finish=STORE, slope=False):
 
 
 def times(builder, matrix, values):
-    """Matrix times vector, where each entry of the vector is 8 floats."""
+    """Matrix times vector, where each entry of the vector is `WIDTH` floats."""
     results = []
     for row in matrix:
         total = None

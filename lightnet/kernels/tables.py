@@ -58,6 +58,8 @@ def weight_gradient(W, pitch, C, kernel, stride, out_size, out_pitch, F):
 def spread(size, pitch, C, kernel, out_pitch, F, row=None, out_row=None):
     """``y = col2im(x @ W.T)`` where windows do not overlap (kernel = stride): a panel of columns (p, q, f) has its own pixel.
 
+    x, with C channels, is the transposed convolution's own input here, y, with F, its output.
+
     ``row``, ``out_row``: numbers from one row of x, of y, to the next, where that is not W, not W * KW pixels.
     """
     (H, W), (KH, KW), count = size, kernel, panel_count(F)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..cores import num_threads
 
-GROUPS = 8
+GROUPS = 8                                      # for batches of 32: four images each, enough for eight threads
 MOST = 4                                        # jobs that wait at once: they hold on to their arrays
 _waiting = threading.local()                    # .jobs, within a block, of this thread
 
@@ -44,7 +44,7 @@ def over_images(job, N):
 
 
 def later(job, N, then=None):
-    """The same, but within ``together()`` some time before its end; ``then(results)``."""
+    """The same at once, or within ``together()`` some time before the block ends; ``then(results)`` follows."""
     jobs = getattr(_waiting, "jobs", None)
     if jobs is None:
         finish([Job(job, N, then)])

@@ -84,7 +84,8 @@ def ask_for(builder, place):
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    builder.call(function, [builder.bitcast(place, byte), number(0), number(2), number(1)])
+    read, second_level, data = number(0), number(2), number(1)
+    builder.call(function, [builder.bitcast(place, byte), read, second_level, data])
 
 
 @intrinsic
@@ -132,7 +133,7 @@ def loop(builder, count, start, body):
 
 
 def switch(builder, value, cases):
-    """Emit one of several pieces of code, chosen by an integer when it runs: ``cases[value]()``."""
+    """Emit one of several pieces of code, chosen by an integer when it runs: ``cases[value]()``; without such a case, none."""
     end = builder.append_basic_block("end")
     chosen = builder.switch(value, end)
     for number, emit in cases.items():

@@ -166,7 +166,7 @@ def corner(x, n, i, j, side):
 
 @compiled
 def edge_in(x, start, rows, columns, edge):
-    """8 channels of a patch of which only some rows and columns exist: the others are zero."""
+    """`WIDTH` channels of a patch of which only some rows and columns exist: the others are zero."""
     edge[:] = 0
     for p in range(rows):
         for q in range(columns):
