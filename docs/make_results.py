@@ -316,7 +316,14 @@ def network(name, audit):
             table(["test set", "slices", "n", "accuracy", "sensitivity", "specificity", "AUC"], rows),
             "How far it is ahead of the controls, both scored on the same resamples of patients:\n",
             table(["test set", "control", "accuracy ahead by", "AUC ahead by"], lead),
+            *(f"On {NAMES[split]} its AUC is not shown to be above that of: {', '.join(not_behind(of)) or 'none of them'}.\n"
+              for split, of in audit["splits"].items()),
             f"{in_words(audit['maps'])} Calibration: {calibration}.\n"]
+
+
+def not_behind(found):
+    """The controls of which the network is not ahead for sure: the interval of the difference goes down to 0 or below."""
+    return [control for control, one in found["ahead_of"].items() if one["auc"]["low"] <= 0]
 
 
 def one_training():

@@ -157,13 +157,13 @@ def report(found):
 
 def in_words(maps):
     """Where a network's maps lie, as `probes.where_it_looks` found."""
-    def of(name, form):
-        low, high = (form.format(end(maps[f"{name}_untrained"])) for end in (min, max))
-        return f"{len(maps[f'{name}_untrained'])} untrained networks' {low} to {high}"
+    def of(name, form="{:.0%}"):
+        return " to ".join(form.format(end(maps[f"{name}_untrained"])) for end in (min, max))
     return ("Of what its maps depart from their median, over {n} slices of Test-1, {outside_lungs:.0%} lie outside the lungs, "
-            "which is {outside_lungs_area:.0%} of the slice ({lungs}), and {border:.0%} in the border, which is "
-            "{border_area:.0%} ({around}). Their correlation with {alike}.").format(
-                **maps, lungs=of("outside_lungs", "{:.0%}"), around=of("border", "{:.0%}"), alike=of("correlation", "{:.2f}"))
+            "which is {outside_lungs_area:.0%} of the slice, and {border:.0%} in the border, which is {border_area:.0%}. Of "
+            "{count} untrained networks' maps it is {lungs} and {around}; the correlation with these is {alike}.").format(
+                **maps, count=len(maps["border_untrained"]), lungs=of("outside_lungs"), around=of("border"),
+                alike=of("correlation", "{:.2f}"))
 
 
 def of_split(split, found):
