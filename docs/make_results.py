@@ -316,7 +316,7 @@ def network(name, audit):
             table(["test set", "slices", "n", "accuracy", "sensitivity", "specificity", "AUC"], rows),
             "How far it is ahead of the controls, both scored on the same resamples of patients:\n",
             table(["test set", "control", "accuracy ahead by", "AUC ahead by"], lead),
-            *(f"On {NAMES[split]} its AUC is not shown to be above that of: {', '.join(not_behind(of)) or 'none of them'}.\n"
+            *(f"On {NAMES[split]} its AUC is not shown to be above that of: {'; '.join(not_behind(of)) or 'none of them'}.\n"
               for split, of in audit["splits"].items()),
             f"{in_words(audit['maps'])} Calibration: {calibration}.\n"]
 
