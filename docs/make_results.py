@@ -129,9 +129,8 @@ def searches(which):
                  table(["experiment", "best attempt", f"mean of the first {SPREAD}", "mean of those proposed"], gains)]
     picture = Path("results", f"arrangement-{which}", f"experiment-{PROPOSED}", "surrogate.png")
     if (ROOT / picture).exists():
-        text.append(f"![What the surrogate believes of the accuracy, by learning rate, momentum and L2](../{picture.as_posix()})\n\n"
-                    f"*Experiment {PROPOSED}: what the surrogate believes after all attempts. The learning rate matters, the "
-                    "other two hardly, and attempts lie as far from the mean as the best is above it.*\n")
+        text.append(f"![Accuracy by learning rate, momentum and L2, as the surrogate believes](../{picture.as_posix()})\n\n"
+                    f"*Experiment {PROPOSED}: what the surrogate believes after all attempts, on lines through the best one.*\n")
     if notes:
         options = "; ".join(f"`{note}`" for note in notes)
         text.append(f"Commands: `python examples/reproduce_paper.py` with {options}.\n")
