@@ -16,6 +16,7 @@ from lightnet.data import default_meta
 from lightnet.data.batches import batches
 from lightnet.layers import Conv2D, Dense, GlobalAvgPool
 from lightnet.optim import step_decay
+from lightnet.training.checkpoint import versions
 from lightnet.training.trainer import Trainer, evaluate_loss, predict_logits
 
 ROOT = Path(__file__).parents[1]
@@ -151,3 +152,13 @@ def test_example_on_real_slices(tmp_path):
     assert [found[name]["n"] for name in ("test", "test2", "validation")] == [193, 193, 118]
     assert found["test"]["over"] == "patients"
     assert "98 Italian slices instead of 100" in done.stdout
+
+
+def test_what_numbers_depend_on_names_the_commit():
+    """Of lightnet's own checkout, not of another one that it may lie in."""
+    kept = versions()
+    if (ROOT / ".git").exists():
+        head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+        assert head.startswith(kept["commit"].rstrip("+")) and len(kept["commit"]) >= 7
+    else:
+        assert kept["commit"] is None

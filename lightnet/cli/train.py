@@ -86,7 +86,7 @@ def compare(kept, now):
         print("{when:8} validation accuracy {accuracy}, loss {validation_loss}, training loss {loss}".format(when=when, **one))
     same = all(kept[name] == now[name] for name in ("accuracy", "validation_loss", "loss"))
     others = [f"{name} {kept.get(name, 'not known')} then, {now[name]} now"
-              for name in ("lightnet", "numpy", "python", "processor") if kept.get(name) != now[name]]
+              for name in ("lightnet", "commit", "numpy", "python", "processor") if kept.get(name) != now[name]]
     print("the same" if same else "not the same" + (f"; what may be why: {'; '.join(others)}" if others else ""))
     return 0 if same else 1
 

@@ -5,9 +5,11 @@ the order of samples, and of each Dropout), and the history. It is written whole
 ``model_file.py``, next to a fingerprint of what it belongs to: the network, the settings, the data.
 """
 
+import functools
 import json
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +76,22 @@ def resume(path, trainer, fingerprint):
 def versions():
     """What the last places of the numbers may depend on; kept in checkpoints and models."""
     from .. import __version__
-    return {"lightnet": __version__, "numpy": np.__version__, "python": platform.python_version(), "cpus": os.cpu_count(),
-            "processor": processor()}
+    return {"lightnet": __version__, "commit": commit(), "numpy": np.__version__, "python": platform.python_version(),
+            "cpus": os.cpu_count(), "processor": processor()}
+
+
+@functools.cache
+def commit():
+    """The commit that lightnet's own checkout is at, with a + where files differ from it; None where this is no checkout."""
+    package = Path(__file__).parents[1]
+
+    def git(*words):
+        return subprocess.run(["git", "-C", package, *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        mine = Path(git("rev-parse", "--show-toplevel")) == package.parent
+        return git("describe", "--always", "--dirty=+", "--exclude=*") if mine else None
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def processor():
