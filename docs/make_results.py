@@ -177,7 +177,8 @@ def ours(name, key):
     found, chosen = seeds(name), read(name, "chosen.json")
     if chosen is None:
         return [[f"lightnet: {len(found)} of {SEEDS} seeds trained so far", *[""] * len(RATES)]]
-    one, clean = found[chosen["seed"]][key], without_leaks(name, chosen["seed"], key)
+    one = found[chosen["seed"]][key]
+    clean = from_scores(RESULTS / name / f"seed-{chosen['seed']}" / "scores.csv", key, LEAKED)
     rows = [[f"seed {chosen['seed']}, n = {one['n']}, {units(one)}", *(shown([one], rate) for rate in RATES)],
             [f"mean of {len(found)} seeds (lowest to highest)",
              *(shown([metrics[key] for metrics in found.values()], rate) for rate in RATES)]]
@@ -187,10 +188,10 @@ def ours(name, key):
     return rows
 
 
-def without_leaks(name, seed, key):
-    """The metrics of a test set without the slices that the audit found in training or validation as well."""
-    with open(RESULTS / name / f"seed-{seed}" / "scores.csv", newline="") as text:
-        rows = [row for row in csv.DictReader(text) if row["set"] == key and row["name"] not in LEAKED]
+def from_scores(file, key, left_out=()):
+    """The metrics of a set of slices from their scores, without those of some names."""
+    with open(file, newline="") as text:
+        rows = [row for row in csv.DictReader(text) if row["set"] == key and row["name"] not in left_out]
     return evaluate([int(row["label"]) for row in rows], [float(row["p_covid"]) for row in rows],
                     [row["patient"] or None for row in rows]).to_dict()
 

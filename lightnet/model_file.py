@@ -78,12 +78,12 @@ def load(path, layers=()):
 
 
 def file_of(model):
-    """The file of a model that comes with lightnet, by its name; any other path as it is.
+    """The file of a model that comes with lightnet, by its name, a str; any other path as it is.
 
     >>> file_of("runs/synthetic/model.npz").name
     'model.npz'
     """
-    return trained().get(model) if isinstance(model, str) and model in trained() else Path(model)
+    return trained().get(model, Path(model))            # a Path is no key of it
 
 
 def trained():

@@ -1,13 +1,11 @@
 """docs/results.md holds what the files under results/ say, and nothing that was typed."""
 
-import csv
 import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-from lightnet.evaluation.metrics import evaluate
 from lightnet.training.search import RANGES
 from lightnet.training.study import EXPERIMENTS
 
@@ -40,10 +38,5 @@ def test_a_searchs_best_follows_from_its_journal(file):
 
 @pytest.mark.parametrize("file", TRAININGS, ids=lambda file: f"{file.parts[-3]}/{file.parts[-2]}")
 def test_metrics_follow_from_the_scores_of_the_slices(file):
-    with open(file.with_name("scores.csv"), newline="") as text:
-        rows = list(csv.DictReader(text))
     for name, kept in json.loads(file.read_text()).items():
-        of_set = [row for row in rows if row["set"] == name]
-        found = evaluate([int(row["label"]) for row in of_set], [float(row["p_covid"]) for row in of_set],
-                         [row["patient"] or None for row in of_set])
-        assert found.to_dict() == kept
+        assert make_results.from_scores(file.with_name("scores.csv"), name) == kept

@@ -91,7 +91,8 @@ def predict(options):
                 tqdm.write(f"lightnet: {found.error}", file=sys.stderr)
             else:
                 writer.writerow([found.file, found.label, f"{found.p_covid:.9g}"])
-                mapped += [found] if options.cam else []
+                if options.cam:
+                    mapped.append(found)
     if options.cam:
         draw_maps(mapped, net.meta, options.cam)
     if failed:

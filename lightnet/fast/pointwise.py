@@ -26,12 +26,12 @@ def gradients(x, dy, weight, dx, elu=None):
     pixels = x.shape[1] * x.shape[2]                    # of an image
     block = min(pixels, max(1, NEAR // (4 * (2 * C + F))))
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
+    x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
 
     def blocks(size, first, last, dW, db, finish):
-        to_dx, to_dW = both_tables(size, images(x).pitch, C, images(dy).pitch, F)
-        y = images(elu.cache[0]) if elu else everywhere(1, F)
-        kernel.backward(images(x), images(dy), y, np.float32(elu.alpha if elu else 1), elu is not None,
-                        to_dx, Flat(transposed), images(dx), to_dW, Flat(dW.reshape(-1)), db, zeros,
+        to_dx, to_dW = both_tables(size, x.pitch, C, dy.pitch, F)
+        kernel.backward(x, dy, y, np.float32(elu.alpha if elu else 1), elu is not None,
+                        to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
                         memory.empty((to_dW.scratch,)), first, last, finish)
 
     def job(start, stop):
