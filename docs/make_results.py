@@ -297,8 +297,10 @@ def audits():
 def leaks(which, audit):
     """A paragraph on what is in two splits."""
     italian, kinds = audit["italian_crops"], [one["kind"] for one in audit["shared"]]
+    # the same pair may be found as wholes and as crops, in another order
+    pairs = {frozenset((pair["first"], pair["second"])): pair for pair in [*audit["crops"], *audit["near_duplicates"]]}
     pairs = "; ".join("{first} ({splits[0]}) and {second} ({splits[1]}), {correlation:.2f}".format(**pair)
-                      for pair in [*audit["near_duplicates"], *audit["crops"]])
+                      for pair in sorted(pairs.values(), key=lambda pair: -pair["correlation"]))
     text = (f"In arrangement {which}, {kinds.count('patient')} patients and {kinds.count('paper')} source papers are in more "
             f"than one split, by the metadata. Pairs of slices across splits that look the same: {pairs or 'none'}. ")
     if italian:
