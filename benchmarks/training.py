@@ -80,7 +80,7 @@ def lightnet_step(net, x, labels, backend):
     def step():
         with ln.backend(backend):
             loss, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), labels)
-            net.backward(dlogits)
+            net.backward(dlogits, to_image=False)       # as training does, here and in PyTorch
             optimizer.step()
         return float(loss)
     return step

@@ -181,3 +181,9 @@ def test_chance_is_noticed():
     training = Trainer(net, ln.SGD(net, lr=1e-3), stripes(4, 0), stripes(4, 1), 4, np.random.default_rng(0))
     with pytest.warns(UserWarning, match="head_relu=False"):
         training.fit(2, progress=False)
+
+
+@pytest.mark.parametrize("command, option, name", [("train", ["--lr", "1"], "lr"), ("search", ["--no-head-relu"], "head_relu")])
+def test_resuming_refuses_what_it_would_ignore(command, option, name, tmp_path, capsys):
+    assert main([command, "--resume", str(tmp_path), *option]) == 2
+    assert f"given were {name} as well" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import pytest
 
 from lightnet import loops
 from lightnet.backend import run_backward, run_forward
-from lightnet.kernels import compiling, exponential, memory, packing, product, tables, tile
+from lightnet.kernels import compiling, exponential, memory, packing, product, tables, tile, vector
 from lightnet.kernels.images import Flat, images, is_regular, regular
 from lightnet.kernels.product import ALL, NONE, Part, Tables, multiply, one_pass
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
@@ -463,6 +463,23 @@ print("agreed on", len(results[0]))
 def test_training_step_on_plain_kernels():
     """What runs where there is no vector multiply-add: gradients within 1e-4 of the largest of each array."""
     assert "agreed" in python(PLAIN_STEP, LIGHTNET_KERNELS="plain", PYTHONPATH=path())
+
+
+OTHER_TILE = """
+import numpy as np
+from test_kernels import agree_on, random_tables
+from lightnet.kernels import sandwich, tile, vector
+assert (tile.ROWS, tile.PANELS, sandwich.WIDTH) == (6, 1, 8) and tile.tile is tile.ir_tile, vector.features()
+for rows in (*range(1, 14), 12 * tile.ROWS + 1):
+    rng = np.random.default_rng(rows)
+    agree_on(random_tables(rng, rows), 2, tile.STORE, rng)
+print("agreed")
+"""
+
+
+@pytest.mark.skipif(not vector.has_avx512(), reason="the tile of AVX2 is what all other tests run on")
+def test_the_tile_of_avx2_on_a_processor_with_more():
+    assert "agreed" in python(OTHER_TILE, NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="+avx2,+fma", PYTHONPATH=path())
 
 
 SMALL_LAYER = """

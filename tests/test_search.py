@@ -15,7 +15,7 @@ from test_resume import MAIN
 from lightnet.cli import main
 from lightnet.errors import ArgumentError, CheckpointError
 from lightnet.training import search, study
-from lightnet.training.job import Job
+from lightnet.training.job import Job, read_sets
 from lightnet.training.search import RANGES, Journal, Search, attempt
 
 TELLS_TIME = ("seconds", "ended", "threads")
@@ -117,6 +117,19 @@ def formula(monkeypatch):
         "accuracy": hill({name: getattr(job, name) for name in RANGES}), "diverged": False})
 
 
+def test_a_search_does_not_go_on_with_other_slices(tmp_path, formula):
+    """Nothing of the journal is lost; lines of before 0.2.0 do not say which slices they are of."""
+    journal = tmp_path / "journal.jsonl"
+    search.run(Search(Job(quick=True), 2), tmp_path)
+    kept, old = lines(journal), lines(journal, without="slices")
+    with pytest.raises(CheckpointError, match="attempt 0 was made with the slices"):
+        search.run(Search(Job(quick=True, split_seed=1), 3), tmp_path)
+    assert lines(journal) == kept
+    journal.write_text("".join(json.dumps(one) + "\n" for one in old))
+    search.run(Search(Job(quick=True), 3), tmp_path)
+    assert [one.get("slices") for one in lines(journal)] == [None, None, kept[0]["slices"]]
+
+
 @pytest.mark.slow
 def test_a_study_goes_on_where_it_was_and_refuses_what_was_begun_otherwise(tmp_path, formula, capsys):
     settings = {"out": tmp_path, "attempts": 2, "seeds": 1, "quick": True}
@@ -141,7 +154,7 @@ def test_a_study_goes_on_where_it_was_and_refuses_what_was_begun_otherwise(tmp_p
 def test_transfer_gives_new_layers_their_own_rate(tmp_path, monkeypatch):
     monkeypatch.setattr("lightnet.models.load_imagenet", lambda *arguments: ["conv1.weight", "conv1.bias"])
     job = Job(quick=True, imagenet="weights.npz", new_lr_factor=10)
-    trainer = job.trainer(search.training_sets(job, tmp_path))
+    trainer = job.trainer(read_sets(job, search.training_slices(job, tmp_path)))
     factors = trainer.optimizer.factors
     assert factors["fc.weight"] == 10 and "conv1.weight" not in factors
     assert trainer.net.meta["provenance"]["from_imagenet"] == ["conv1.weight", "conv1.bias"]
@@ -161,7 +174,7 @@ def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path)
 
 def test_an_attempt_that_diverges_counts_for_a_coin(tmp_path):
     job = Job(quick=True, lr=1e9)
-    found = attempt(job, search.training_sets(job, tmp_path), 0, 1)
+    found = attempt(job, read_sets(job, search.training_slices(job, tmp_path)), 0, 1)
     assert found["diverged"] and found["accuracy"] == 0.5 and found["loss"] is None
 
 

@@ -1,6 +1,5 @@
 """``lightnet audit``."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from tqdm import tqdm
 
 import lightnet as ln
 
-from ..files import whole
+from ..files import whole, write_json
 from ..model_file import file_of
 from .parsing import A_MODEL, command, home, named, natural, refuse_slices_seen, two_classes
 
@@ -46,9 +45,9 @@ def audit(options):
     text = report(found)
     print(text)
     out = Path(options.out or f"runs/audit-{options.arrangement}")
-    for name, content in (("audit.json", json.dumps(found, indent=1)), ("audit.txt", text + "\n")):
-        with whole(out / name) as file:
-            file.write(content)
+    write_json(out / "audit.json", found)
+    with whole(out / "audit.txt") as file:
+        file.write(text + "\n")
     print(f"\nEverything is in {out}. A score that a control without lungs reaches as well is no evidence of a disease. Not for "
           "clinical use.")
     return 0

@@ -15,8 +15,17 @@ def command(commands, name, run, text, examples):
     """A parser for one command, whose help ends with examples."""
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog="examples:\n" + examples,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def refuse_beside(options, option, *others):
+    """Stop where options were given that would do nothing beside another one: only ``others`` count there."""
+    ignored = [name for name, value in vars(options).items()
+               if name not in ("run", "parser", option, *others) and value != options.parser.get_default(name)]
+    if ignored:
+        raise ln.ArgumentError(f"--{option} goes on by the settings that are kept; given were {', '.join(ignored)} as well, "
+                               f"expected at most {', '.join(others)}. Leave the others out, or begin anew")
 
 
 def named(paths):

@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 
 import lightnet as ln
 
-from .parsing import command, natural, positive
+from .parsing import command, natural, positive, refuse_beside
 
 
 def add_train(commands):
@@ -18,7 +18,7 @@ def add_train(commands):
   lightnet train --arrangement 2 --model squeezenet --bypass simple --imagenet squeezenet1_1_imagenet.npz
   lightnet train --resume runs/synthetic            go on after Ctrl-C, or a crash, from the last whole epoch""")
     add = parser.add_argument
-    add("--resume", metavar="FOLDER", help="go on with this run; of the other options only --epochs and --data count")
+    add("--resume", metavar="FOLDER", help="go on with this run, by its own settings; --epochs says how many in all")
     add_job_options(parser)
     add("--lr", type=float, help="learning rate (default: 0.005; on real slices the paper's 0.007132)")
     add("--momentum", type=float, help="default: 0.9; on real slices the paper's 0.87589")
@@ -30,6 +30,7 @@ def train(options):
     """Run a training job, or go on with one."""
     from ..training import job
     if options.resume:
+        refuse_beside(options, "resume", "epochs", "data")
         folder = job.go_on(options.resume, options.epochs, options.data)
     else:
         folder = job.start(job_of(options), options.name)
@@ -50,7 +51,7 @@ def add_search(commands):
   lightnet search --resume runs/search-arrangement-1        go on; at most the attempt that was under way is lost
   lightnet search --resume runs/search-arrangement-1 --again 3        make attempt 3 once more, and compare""")
     add = parser.add_argument
-    add("--resume", metavar="FOLDER", help="go on with this search; of the other options only --attempts and --data count")
+    add("--resume", metavar="FOLDER", help="go on with this search, by its own settings; --attempts says how many in all")
     add("--attempts", type=positive, help="trainings in all (default: 30)")
     add("--again", type=natural, metavar="NUMBER", help="make this attempt of --resume's once more, and compare it with its line")
     add("--at-once", type=positive, default=1, help="attempts side by side, on an equal share of the cores each (default: 1)")
@@ -62,6 +63,8 @@ def add_search(commands):
 def search(options):
     """Run a search, or go on with one."""
     from ..training import search
+    if options.resume:
+        refuse_beside(options, "resume", "attempts", "data", "again", "cluster")
     if options.again is not None:
         if not options.resume:
             raise ln.ArgumentError("--again needs --resume FOLDER: the search whose attempt it is")
@@ -86,7 +89,7 @@ def compare(kept, now):
         print("{when:8} validation accuracy {accuracy}, loss {validation_loss}, training loss {loss}".format(when=when, **one))
     same = all(kept[name] == now[name] for name in ("accuracy", "validation_loss", "loss"))
     others = [f"{name} {kept.get(name, 'not known')} then, {now[name]} now"
-              for name in ("lightnet", "commit", "numpy", "python", "processor") if kept.get(name) != now[name]]
+              for name in ("slices", "lightnet", "commit", "numpy", "python", "processor") if kept.get(name) != now[name]]
     print("the same" if same else "not the same" + (f"; what may be why: {'; '.join(others)}" if others else ""))
     return 0 if same else 1
 

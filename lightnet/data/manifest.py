@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 
@@ -35,6 +37,15 @@ def manifest(splits: Mapping[str, Iterable[Slice]]) -> list[dict[str, str]]:
              sha256=one.sha256())
         for split, slices in splits.items() for one in slices
     ]
+
+
+def digest(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return the SHA-256 of a manifest: equal for the same slices in the same splits and order.
+
+    >>> digest([])[:12]
+    '4f53cda18c2b'
+    """
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
 
 
 def write_manifest(path: str | os.PathLike, rows: Iterable[Mapping[str, str]]) -> None:

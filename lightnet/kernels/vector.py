@@ -10,7 +10,7 @@ import platform
 import struct
 
 from llvmlite import binding, ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -28,14 +28,21 @@ def vector(lanes):
 ARM, X86 = (platform.machine().lower() in names for names in (("aarch64", "arm64"), ("x86_64", "amd64")))
 
 
+def features():
+    """What the processor has, by LLVM's names; or what ``NUMBA_CPU_FEATURES`` tells Numba to compile for."""
+    if config.CPU_FEATURES is None:
+        return {name for name, has in binding.get_host_cpu_features().items() if has}
+    return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+
+
 def has_avx512():
     """Whether there are 32 registers of 16 floats. AVX2 has 16 of 8; ARM's 32 of 4 hold as much as these."""
-    return bool(binding.get_host_cpu_features().get("avx512f"))
+    return "avx512f" in features()
 
 
 def has_multiply_add():
     """Whether a vector multiply-add is an instruction; without it LLVM would call a function for each number."""
-    return ARM or bool(binding.get_host_cpu_features().get("fma"))
+    return ARM or "fma" in features()
 
 
 HAS_IR = not PLAIN and has_multiply_add()                   # whether kernels are written in IR, or run as plain loops

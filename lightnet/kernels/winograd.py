@@ -238,6 +238,50 @@ def transformed_outputs(M, entry, t0, T, down, across, y, f0, columns, finish, e
 
 
 @compiled
+def transformed_gradients(dy, y, alpha, t0, T, down, across, Z):
+    """``Z = A dy A^t`` of T patches, in panels; dy is multiplied by ELU's slope, read off its outputs y."""
+    edge, edge_y = np.empty(OUT * OUT * WIDTH, np.float32), np.empty(OUT * OUT * WIDTH, np.float32)
+    entry = apart(T, dy.C)
+    for t in range(T):
+        n, i, j = patch(t0 + t, down, across)
+        start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
+        rows, columns = min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
+        for f in range(0, dy.C, WIDTH):
+            to = place(t, f, T)
+            if rows == OUT and columns == OUT:
+                outputs_backward(dy.memory, start + f, dy.row, dy.pitch, Z, to, IN * entry, entry,
+                                 y.memory, start_y + f, y.row, y.pitch, alpha)
+            else:
+                edge_in(dy, start + f, rows, columns, edge)
+                edge_in(y, start_y + f, rows, columns, edge_y)
+                outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, to, IN * entry, entry,
+                                 edge_y, 0, OUT * WIDTH, WIDTH, alpha)
+
+
+@compiled
+def add_bias_gradient(Z, T, db):
+    """db += the sum of dy: entry (1, 1) of ``A dy A^t`` is the sum of the patch."""
+    entry = apart(T, len(db))
+    sums = Z[(IN + 1) * entry:(IN + 2) * entry]
+    for f in range(len(db)):
+        for t in range(T):
+            db[f] += sums[place(t, f, T)]
+
+
+@compiled
+def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, dx, M):
+    """``dx += B [ Z U^t ] B^t``, 16 channels of T patches at a time."""
+    tables, entry = backward_tables(T, F), apart(T, LANES)
+    for c0 in range(0, dx.C, LANES):
+        products(tables, Z, apart(T, F), Ut[c0 * ENTRIES * F:], F * LANES, M, entry, no_bias, STORE)
+        for t in range(T):
+            n, i, j = patch(t0 + t, down, across)
+            start = corner(dx, n, i, j, OUT) + c0
+            for c in range(0, LANES, WIDTH):
+                inputs_backward(M, t * LANES + c, IN * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+
+
+@compiled
 def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
     """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
@@ -245,39 +289,15 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
     outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (36 * C * F,), db (F,); scratch V
     (36 * apart(block, C)), Z (36 * apart(block, F)) and M (36 * apart(block, 16)).
     """
-    C, F, edge, edge_y = x.C, dy.C, np.empty(OUT * OUT * WIDTH, np.float32), np.empty(OUT * OUT * WIDTH, np.float32)
+    C, F = x.C, dy.C
     down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, V, False)
-        for t in range(T):
-            n, i, j = patch(t0 + t, down, across)
-            start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
-            rows, columns = min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
-            for f in range(0, F, WIDTH):
-                entries, entry = place(t, f, T), apart(T, F)
-                if rows == OUT and columns == OUT:
-                    outputs_backward(dy.memory, start + f, dy.row, dy.pitch, Z, entries, IN * entry, entry,
-                                     y.memory, start_y + f, y.row, y.pitch, alpha)
-                else:
-                    edge_in(dy, start + f, rows, columns, edge)
-                    edge_in(y, start_y + f, rows, columns, edge_y)
-                    outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, entries, IN * entry, entry,
-                                     edge_y, 0, OUT * WIDTH, WIDTH, alpha)
-        sums = Z[(IN + 1) * apart(T, F):(IN + 2) * apart(T, F)]         # entry (1, 1) of A dy A^t is the sum of the patch
-        for f in range(F):
-            for t in range(T):
-                db[f] += sums[place(t, f, T)]
+        transformed_gradients(dy, y, alpha, t0, T, down, across, Z)
+        add_bias_gradient(Z, T, db)
         products(gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
-        tables = backward_tables(T, F)
-        for c0 in range(0, C, LANES):
-            products(tables, Z, apart(T, F), Ut[c0 * ENTRIES * F:], F * LANES, M, apart(T, LANES), no_bias, STORE)
-            for t in range(T):
-                n, i, j = patch(t0 + t, down, across)
-                start = corner(dx, n, i, j, OUT) + c0
-                for c in range(0, LANES, WIDTH):
-                    inputs_backward(M, t * LANES + c, IN * apart(T, LANES), apart(T, LANES),
-                                    dx.memory, start + c, dx.row, dx.pitch)
+        add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, dx, M)
 
 
 @compiled

@@ -5,8 +5,6 @@ on from there and ends with the same bits.
 """
 
 import dataclasses
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +17,7 @@ from .. import models
 from ..data import augment, covid_ct, phantom
 from ..data.covid_ct_files import beside
 from ..data.folder import read_folder
-from ..data.manifest import manifest, write_manifest
+from ..data.manifest import digest, manifest, write_manifest
 from ..data.slices import load
 from ..errors import ArgumentError
 from ..evaluation.scores import p_covid, predict_logits
@@ -181,7 +179,7 @@ def run(job, folder):
     trainer = job.trainer(sets)
     net = trainer.net
     say_what_is_transferred(net)
-    fingerprint = {"settings": job.settings(), "data": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
+    fingerprint = {"settings": job.settings(), "data": digest(rows)}
     if (folder / "checkpoint.npz").exists():
         resume(folder / "checkpoint.npz", trainer, fingerprint)
         print(f"Going on after epoch {len(trainer.history)}.")

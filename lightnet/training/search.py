@@ -40,6 +40,7 @@ from tqdm import tqdm
 
 from ..cores import num_threads, set_num_threads
 from ..data import covid_ct
+from ..data.manifest import digest, manifest
 from ..errors import ArgumentError, CheckpointError, FileError, TrainingError
 from ..evaluation import search_plots
 from ..files import read_json, whole, write_json
@@ -175,7 +176,9 @@ def run(search, folder):
     """Make every attempt that the journal does not have yet; returns the best one."""
     journal = Journal(folder / "journal.jsonl")
     if len(journal.attempts) < search.attempts:
-        sets = training_sets(search.job, folder)
+        slices = training_slices(search.job, folder)
+        journal.take(slices)
+        sets = read_sets(search.job, slices)
         say_what_is_transferred(search.job.network())
         if journal.attempts:
             print(f"Going on after {len(journal.attempts)} attempts.")
@@ -198,10 +201,10 @@ def run(search, folder):
     return best
 
 
-def training_sets(job, folder):
-    """The slices that train and choose, as (greys, labels); no test set is read."""
+def training_slices(job, folder):
+    """The slices that train and choose; no test slice is looked at."""
     slices = slices_of(job, folder)
-    return read_sets(job, {split: slices[split] for split in ("train", "validation")})
+    return {split: slices[split] for split in ("train", "validation")}
 
 
 def again(folder, number, data=None):
@@ -219,7 +222,8 @@ def again(folder, number, data=None):
     kept = attempts[number]
     values = {name: kept[name] for name in ("seed", *RANGES)}
     job = dataclasses.replace(search.job, data=data or search.job.data, **values)
-    return kept, attempt(job, training_sets(job, folder), number, num_threads())
+    slices = training_slices(job, folder)
+    return kept, {**attempt(job, read_sets(job, slices), number, num_threads()), "slices": name_of(slices)}
 
 
 def make_round(search, sets, journal, first, threads, bar):
@@ -257,6 +261,11 @@ def attempt(job, sets, number, threads):
             "ended": datetime.now().isoformat("T", "seconds"), **versions()}
 
 
+def name_of(slices):
+    """A short name for these very slices, from the checksums of their files."""
+    return digest(manifest(slices))[:12]
+
+
 class Journal:
     """The attempts of a search by number, and the file that has them, a line of JSON each.
 
@@ -264,7 +273,7 @@ class Journal:
     """
 
     def __init__(self, path):
-        self.path, self.attempts = path, {}
+        self.path, self.attempts, self.slices = path, {}, None
         if path.exists():
             self.read()
 
@@ -284,8 +293,17 @@ class Journal:
             with whole(self.path) as file:
                 file.write(complete)
 
+    def take(self, slices):
+        """Name these slices in every line from now on; a CheckpointError where an attempt was made with others."""
+        self.slices = name_of(slices)
+        for number, one in self.attempts.items():
+            if one.get("slices", self.slices) != self.slices:
+                raise CheckpointError(f"{self.path}: attempt {number} was made with the slices {one['slices']}, expected "
+                                      f"{self.slices}, which are there now. Go on with the same, or begin another search")
+
     def append(self, result):
         """Add an attempt; it is on disk when this returns."""
+        result = {**result, "slices": self.slices}
         self.attempts[result["number"]] = result
         try:
             with open(self.path, "a") as file:
