@@ -237,7 +237,8 @@ class Graph:
     @property
     def dtype(self):
         """The precision that the network computes in: its parameters'."""
-        return next((array.dtype for array in self.params.values()), np.dtype(np.float32))
+        arrays = (array for node in self.nodes.values() for array in node.layer.params.values())
+        return next((array.dtype for array in arrays), np.dtype(np.float32))
 
     def astype(self, dtype):
         """A copy of the network in another precision, ``"float64"`` for checks."""

@@ -4,6 +4,8 @@ With a batch each thread takes whole images: nobody waits for anybody. The image
 together; units of work are claimed one by one, so a thread that wakes up late leaves more of them to the others.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..kernels import compiling, memory
@@ -12,12 +14,19 @@ from .program import LINE, run
 from .steps import Foreign
 
 
+class Room(NamedTuple):
+    """The memory of one image on its way, and where in it the output will stand."""
+
+    memory: np.ndarray
+    output: np.ndarray
+
+
 class Runner:
     """Runs a plan."""
 
     def __init__(self, plan):
         compiling.announce("program.run-*")
-        self.plan, self.memories = plan, {}
+        self.plan, self.rooms = plan, {}
         # a layer's own forward may not like two threads at once
         self.compiled_throughout = not any(isinstance(section, Foreign) for section in plan.sections)
 
@@ -28,27 +37,32 @@ class Runner:
         # images that are left over, which all threads do together
         together = len(x) - len(x) // threads * threads if self.compiled_throughout and threads > 1 else len(x)
         alone = len(x) - together
-        shared(lambda n, thread: self.one(x[n], y[n], self.memory(thread), 1), alone, threads)
+
+        def by_itself(n, thread):
+            y[n] = self.one(x[n], self.room(thread), 1)
+        if alone:
+            shared(by_itself, alone, threads)
         for n in range(alone, len(x)):
-            self.one(x[n], y[n], self.memory(0), threads)
+            y[n] = self.one(x[n], self.room(0), threads)
         return y
 
-    def memory(self, i):
+    def room(self, i):
         """The i-th memory, which one image at a time may use; zeros at first, as those around images stay."""
-        if i not in self.memories:
+        if i not in self.rooms:
             size = self.plan.size + (1 if i else self.plan.threads) * self.plan.private
-            self.memories[i] = memory.empty((max(size, memory.SMALL // 4),))        # at least what the pool gives, aligned
-            self.memories[i][:] = 0
-        return self.memories[i]
+            numbers = memory.empty((max(size, memory.SMALL // 4),))         # at least what the pool gives, aligned
+            numbers[:] = 0
+            self.rooms[i] = Room(numbers, view(numbers, self.plan.output).reshape(self.plan.output.shape))
+        return self.rooms[i]
 
-    def one(self, x, y, memory, threads):
-        """One image, by so many threads."""
+    def one(self, x, room, threads):
+        """The output of one image, by so many threads; it stands there until the next one."""
         for section in self.plan.sections:
             if isinstance(section, Foreign):
-                self.run_layer(section, x, memory)
+                self.run_layer(section, x, room.memory)
             else:
-                self.run_phases(section, x, memory, threads)
-        y.reshape(self.plan.output.size)[:] = view(memory, self.plan.output)
+                self.run_phases(section, x, room.memory, threads)
+        return room.output
 
     def run_phases(self, section, x, memory, threads):
         """Compiled phases. The other threads are only told: who comes too late finds nothing left to do."""
