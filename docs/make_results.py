@@ -14,7 +14,7 @@ from pathlib import Path
 from lightnet.evaluation.audit import in_words, shown
 from lightnet.evaluation.metrics import evaluate, units
 from lightnet.models import light_cnn
-from lightnet.training.search import SPREAD
+from lightnet.training.search import SPREAD, kept_in
 from lightnet.training.study import EXPERIMENTS, NETWORKS, PROPOSED, Study
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +33,8 @@ HEAD = """# Results on real slices
 
 **Not for clinical use.** What was measured with lightnet on COVID-CT and the Italian slices, beside what [the paper](paper.md)
 reports. Our numbers are written by `python docs/make_results.py` from files under `results/`, the paper's are
-taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR --out results` makes those files, with
-the options that stand beside each table.
+taken from [docs/paper.md](paper.md). `python examples/reproduce_paper.py --data DIR` makes searches and trainings anew, under
+`runs/paper`, with the options that stand beside each table; the other commands stand beside what they made.
 
 How to read it:
 
@@ -73,9 +73,10 @@ def read(*parts):
 
 
 def journal(*parts):
-    """A search's attempts."""
+    """A search's attempts by number."""
     file = RESULTS.joinpath(*parts, "journal.jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = file.read_text().splitlines() if file.exists() else []          # in the order in which they ended
+    return sorted(map(json.loads, lines), key=lambda one: one["number"])
 
 
 def data():
@@ -104,17 +105,17 @@ def searches(which):
             rows.append(["", "lightnet", f"not finished: {len(attempts)} attempts so far", "", "", "", "", ""])
             continue
         hours = sum(one["seconds"] * one["threads"] for one in attempts) / 3600
-        first = attempts[0]
-        gains.append([experiment, best["number"], mean_accuracy(attempts[:SPREAD]), mean_accuracy(attempts[SPREAD:])])
+        settings = kept_in(RESULTS.joinpath(*folder))
+        gains.append([experiment, best["number"], mean_accuracy(attempts[:settings.spread]),
+                      mean_accuracy(attempts[settings.spread:])])
         rows.append(["", "lightnet", f"{100 * best['accuracy']:.2f}", f"{100 * best['estimated']:.2f}", f"{best['lr']:.4g}",
                      f"{best['momentum']:.4f}", f"{best['l2']:.3g}",
-                     f"{len(attempts)} x {max(one['epochs'] for one in attempts)} epochs, {first['size']}x{first['size']}, "
+                     f"{len(attempts)} x {settings.job.epochs} epochs, {settings.job.size}x{settings.job.size}, "
                      f"{hours:.1f} h of one core ({' and '.join(sorted({one['processor'] for one in attempts}))}), lightnet "
                      f"{' and '.join(sorted({one['lightnet'] for one in attempts}))}; "
                      f"{sum(one['diverged'] for one in attempts)} diverged"])
-        at_once = read(*folder, "search.json")["at_once"]
-        notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} --at-once {at_once} "
-                     f"--size {first['size']}")
+        notes.append(f"--only arrangement-{which}/experiment-{experiment} --attempts {len(attempts)} "
+                     f"--at-once {settings.at_once} --size {settings.job.size}")
     text = [f"## Table {number}: the search on arrangement {which}\n",
             "Accuracy on the validation slices in %: the best observed, and the surrogate's estimate at the same point.\n",
             table(["experiment", "", *paper["1"], "search"], rows)]

@@ -82,6 +82,13 @@ def test_an_untrained_network_looks_like_itself(slices):
     assert 0 < found["border"] < 1 and 0.5 < found["outside_lungs_area"] < 1
 
 
+def test_a_network_whose_maps_are_the_same_everywhere_looks_nowhere(slices):
+    net = ln.models.light_cnn(seed=3)
+    net.meta["input_size"] = 131
+    net.params["fc.weight"][:] = 0
+    assert where_it_looks(net, slices[:2], untrained=(4,)) is None
+
+
 @pytest.fixture(scope="module")
 def arranged(tmp_path_factory):
     """Drawn slices for every split; one test slice stands in training too, and four are a source of their own."""

@@ -286,6 +286,8 @@ def test_a_difference_is_paired():
     found = difference(labels, scores, others, groups=np.arange(40) // 2)
     alone = evaluate(labels, scores, groups=np.arange(40) // 2)
     assert abs(found["accuracy"].value) == pytest.approx(1 / 40)
+    same = difference(labels, scores, scores, seed=np.random.default_rng(0))
+    assert all(one.value == one.low == one.high == 0 for one in same.values())
     assert found["accuracy"].high - found["accuracy"].low < (alone.accuracy.high - alone.accuracy.low) / 2
     assert vars(difference(labels, scores, scores)["auc"]) == {"value": 0, "low": 0, "high": 0}
     assert difference(labels, scores, others)["auc"].value == pytest.approx(

@@ -26,7 +26,7 @@ def test_the_page_is_what_the_script_writes():
 @pytest.mark.parametrize("file", SEARCHES, ids=lambda file: f"{file.parts[-3]}/{file.parts[-2]}")
 def test_a_searchs_best_follows_from_its_journal(file):
     kept, settings = json.loads(file.read_text()), json.loads((file.parent / "search.json").read_text())
-    attempts = sorted(make_results.journal(*file.parts[-3:-1]), key=lambda one: one["number"])
+    attempts = make_results.journal(*file.parts[-3:-1])
     assert [one["number"] for one in attempts] == list(range(settings["attempts"]))
     assert all(one["seed"] == settings["job"]["seed"] + one["number"] for one in attempts)
     assert all(one["size"] == settings["job"]["size"] for one in attempts)
@@ -34,6 +34,12 @@ def test_a_searchs_best_follows_from_its_journal(file):
     assert all(kept[name] == attempts[kept["number"]][name] for name in (*RANGES, "accuracy", "seed"))
     experiment = int(file.parts[-2].removeprefix("experiment-"))
     assert all(settings["job"][name] == value for name, value in EXPERIMENTS[experiment].items())
+
+
+def test_attempts_count_by_their_numbers_not_by_when_they_ended(tmp_path, monkeypatch):
+    (tmp_path / "journal.jsonl").write_text("".join(f'{{"number": {number}}}\n' for number in (2, 0, 1)))
+    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
+    assert [one["number"] for one in make_results.journal()] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("file", TRAININGS, ids=lambda file: f"{file.parts[-3]}/{file.parts[-2]}")

@@ -136,6 +136,10 @@ def test_sigkill_in_the_middle(tmp_path, model):
                  for name in ("whole", "killed")]
     assert histories[0] == histories[1] and len(histories[0]) == 3
     assert (run / "metrics.json").read_text() == (tmp_path / "runs" / "whole" / "metrics.json").read_text()
+    kept = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    fewer = lightnet(tmp_path, "train", "--resume", "runs/killed", "--epochs", "2")
+    assert fewer.wait(timeout=240) == 2 and "has 3 epochs already" in fewer.stderr.read()
+    assert kept == {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
 
 
 @pytest.mark.slow

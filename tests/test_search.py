@@ -93,6 +93,15 @@ def test_the_best_is_the_highest_and_its_estimate_is_the_surrogates_mean():
     assert (deviations > 0).all() and abs(means.max() - best["estimated"]) < 0.05
 
 
+def test_a_first_round_of_any_size_is_spread_evenly():
+    points = [Search(Job(), 40, at_once).propose([]) for at_once in (8, 20)]
+    assert [len(round) for round in points] == [8, 20]
+    rates = np.sort([np.log10(point["lr"]) for point in points[1]])         # a Latin hypercube: one in each twentieth
+    np.testing.assert_array_equal(np.floor((rates + 4) / 3 * 20), np.arange(20))
+    assert points[0] == Search(Job(), 40, 1).propose([]) + [
+        Search(Job(), 40, 1).propose([{}] * number)[0] for number in range(1, 8)]
+
+
 def test_a_round_that_was_half_done_goes_on_as_it_began(tmp_path, monkeypatch):
     """At several attempts at once: what is proposed again must not depend on those of the round that are done."""
     def formula(job, sets, number, threads):
@@ -158,8 +167,11 @@ def test_transfer_gives_new_layers_their_own_rate(tmp_path, monkeypatch):
     factors = trainer.optimizer.factors
     assert factors["fc.weight"] == 10 and "conv1.weight" not in factors
     assert trainer.net.meta["provenance"]["from_imagenet"] == ["conv1.weight", "conv1.bias"]
+    assert job.settings()["from_imagenet"] and not Job(quick=True).settings()["from_imagenet"]
     with pytest.raises(ArgumentError, match="without imagenet"):
         Job(quick=True, new_lr_factor=10)
+    with pytest.raises(ArgumentError, match="leave arrangement out"):
+        Job("1", quick=True)
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path):
@@ -193,6 +205,7 @@ def test_a_journal_does_not_depend_on_what_ran_side_by_side(tmp_path, capsys, mo
     journal.write_text(journal.read_text().replace('"seed": 2', '"seed": 3'))
     assert main(["search", "--resume", "runs/one", "--again", "2"]) == 1 and "not the same" in capsys.readouterr().out
     assert main(["search", "--resume", "runs/one", "--again", "7"]) == 2 and main(["search", "--again", "7"]) == 2
+    assert main(["search", "--resume", "runs/one", "--again", "2", "--attempts", "5"]) == 2
 
 
 @pytest.mark.slow
@@ -254,3 +267,6 @@ def test_the_training_with_the_best_validation_is_chosen(tmp_path):
     assert study.choose(tmp_path)["seed"] == 2
     assert (tmp_path / "model.npz").read_text() == "2"
     assert json.loads((tmp_path / "chosen.json").read_text())["validation"]["1"] == {"accuracy": 0.9, "loss": 0.4}
+    (tmp_path / "seed-2" / "model.npz").unlink()                            # as in a clone of the repository
+    with pytest.raises(CheckpointError, match="seed-2/model.npz: there is no such file"):
+        study.choose(tmp_path)

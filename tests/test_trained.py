@@ -59,13 +59,15 @@ def test_it_is_small_and_says_what_it_needs(name):
 
 
 def test_commands_know_them_by_name(tmp_path, monkeypatch, capsys):
-    """Their evaluations are kept under runs/, not in the package."""
+    """Their evaluations are kept under runs/, not in the package; a second one beside the first."""
     monkeypatch.chdir(tmp_path)
     phantom.write("slices", 4, seed=0)
     assert main(["evaluate", "slices", "--model", "cnn-1"]) == 0
     assert (tmp_path / "runs/cnn-1/evaluation/metrics.json").exists() and (tmp_path / "runs/cnn-1/test_evaluations.csv").exists()
+    assert main(["evaluate", "slices", "--model", "cnn-1"]) == 0 and (tmp_path / "runs/cnn-1/evaluation-2/metrics.json").exists()
+    capsys.readouterr()
     assert main(["predict", "slices", "--model", "cnn-1"]) == 0
-    assert len(capsys.readouterr().out.split("file,label,p_covid\n")[1].splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 4
 
 
 def test_a_file_of_that_name_is_reached_by_its_path(tmp_path, monkeypatch):

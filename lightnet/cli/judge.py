@@ -41,7 +41,7 @@ def evaluate(options):
     from ..data.folder import read_folder
     from ..data.slices import load
     from ..evaluation.scores import p_covid, predict_logits
-    from ..training.run import Scored, write_scores
+    from ..training.run import Scored, free_folder, write_scores
     if bool(options.folder) == bool(options.arrangement):
         raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
     net = two_classes(ln.load(options.model), options.model)
@@ -56,7 +56,7 @@ def evaluate(options):
             refuse_slices_seen(net, options.model, slices, options.data)
     greys, labels = load(slices, net.meta["input_size"], net.meta["resize"], partial(tqdm, desc="reading", leave=False))
     scored = Scored(name, slices, greys, labels, p_covid(predict_logits(net, greys, progress=True)))
-    out = Path(options.out) if options.out else home(options.model) / "evaluation"
+    out = Path(options.out) if options.out else free_folder(home(options.model), "evaluation")
     print(write_scores(out, file_of(options.model), [scored], home(options.model))[name])
     print(f"\nEverything is in {out}. Not for clinical use.")
     return 0

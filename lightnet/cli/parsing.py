@@ -24,7 +24,7 @@ def refuse_beside(options, option, *others):
     ignored = [name for name, value in vars(options).items()
                if name not in ("run", "parser", option, *others) and value != options.parser.get_default(name)]
     if ignored:
-        raise ln.ArgumentError(f"--{option} goes on by the settings that are kept; given were {', '.join(ignored)} as well, "
+        raise ln.ArgumentError(f"--{option} goes by the settings that are kept; given were {', '.join(ignored)} as well, "
                                f"expected at most {', '.join(others)}. Leave the others out, or begin anew")
 
 

@@ -63,16 +63,16 @@ def add_search(commands):
 def search(options):
     """Run a search, or go on with one."""
     from ..training import search
-    if options.resume:
-        refuse_beside(options, "resume", "attempts", "data", "again", "cluster")
     if options.again is not None:
         if not options.resume:
             raise ln.ArgumentError("--again needs --resume FOLDER: the search whose attempt it is")
+        refuse_beside(options, "again", "resume", "data")
         return compare(*search.again(options.resume, options.again, options.data))
     if options.cluster and options.at_once == 1 and not options.resume:
         raise ln.ArgumentError("--cluster without --at-once would keep one of its workers busy; say how many attempts at once")
     with on_cluster(options.cluster) if options.cluster else nullcontext():
         if options.resume:
+            refuse_beside(options, "resume", "attempts", "data", "cluster")
             folder, best = search.go_on(options.resume, options.attempts, options.data)
         else:
             folder, best = search.start(search.Search(job_of(options), options.attempts or 30, options.at_once), options.name)

@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import GraphError, ShapeError
 from ..layers import Dense, GlobalAvgPool
 
-BORDER = 0.05                                   # of the side: what counts as a slice's border
+MAP_BORDER = 0.05                               # of the side: what counts as a map's border
 
 
 def class_activation_maps(net, x):
@@ -124,7 +124,7 @@ def share_inside(maps, masks):
         return (amount * masks).sum(axis=(1, 2)) / amount.sum(axis=(1, 2))
 
 
-def border(size, share=BORDER):
+def border(size, share=MAP_BORDER):
     """A mask (size, size) of the outermost pixels on every side.
 
     >>> border(4, 0.25).astype(int)

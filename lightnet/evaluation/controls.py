@@ -31,11 +31,12 @@ from ..data.images import FORMATS, read_image
 from ..data.prepare import resize
 from ..data.slices import Slice
 from ..errors import DatasetError
+from .cam import border
 from .lungs import lungs
 from .metrics import Metrics, evaluate
 
 SIZE = 48  # a slice's width and height as the forest sees it: coarse, but a few hundred slices train no finer one
-BORDER = 4  # pixels of it
+BORDER_PIXELS = 4  # of it
 ALIKE = 227  # width and height of every slice once re-encoded: what a network gets
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F")
 
@@ -43,13 +44,13 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F")
 SEES = {
     "no pixel": "width, height, byte count, mode, file format by content",
     "no pixel, no format": "width, height, byte count, mode",
-    "border": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, grey",
+    "border": f"the outer {BORDER_PIXELS} pixels of {SIZE} x {SIZE}, grey",
     "whole": f"{SIZE} x {SIZE}, grey",
     "no lungs": f"{SIZE} x {SIZE}, grey, the lungs and a margin of one pixel black",
     "no lungs' box": f"{SIZE} x {SIZE}, grey, the upright box around these black",
     "only lungs": f"{SIZE} x {SIZE}, grey, all but the lungs black",
     "no pixel, re-encoded": f"byte count as a grey {ALIKE} x {ALIKE} JPEG of quality 90",
-    "border, re-encoded": f"the outer {BORDER} pixels of {SIZE} x {SIZE}, re-encoded likewise",
+    "border, re-encoded": f"the outer {BORDER_PIXELS} pixels of {SIZE} x {SIZE}, re-encoded likewise",
 }
 NEEDS_LUNGS = ("no lungs", "no lungs' box", "only lungs")
 
@@ -198,9 +199,7 @@ def _header(data: bytes) -> np.ndarray:
 
 
 def _border(square: np.ndarray) -> np.ndarray:
-    outer = np.ones(square.shape, bool)
-    outer[BORDER:-BORDER, BORDER:-BORDER] = False
-    return square[outer]
+    return square[border(SIZE, BORDER_PIXELS / SIZE)]
 
 
 def reencoded(grey: np.ndarray) -> bytes:

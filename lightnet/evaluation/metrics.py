@@ -17,6 +17,7 @@ Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percent
 Rutter 2000, "Bootstrap estimation of diagnostic accuracy with patient-clustered data", Academic Radiology 7:413.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -190,7 +191,7 @@ def difference(labels, scores, others, groups=None, resamples=2000, seed=0):
     """
     group_of, _, _ = _group_numbers(groups, len(labels))
     (values, drawn), (other_values, other_drawn) = (
-        _sampled(*checked(labels, each), group_of, resamples, seed) for each in (scores, others))
+        _sampled(*checked(labels, each), group_of, resamples, copy.deepcopy(seed)) for each in (scores, others))
     return dict(zip(UNDEFINED_BECAUSE, map(_estimate, values - other_values, (drawn - other_drawn).T), strict=True))
 
 

@@ -84,7 +84,7 @@ def where_it_looks(net, slices, untrained=UNTRAINED, progress=None):
     net : Graph
         One that has `class_activation_maps`.
     slices : sequence of Slice
-        Those where no lungs are found are left out.
+        Those where no lungs are found, or where a map is the same everywhere, are left out.
     untrained : sequence of int
         Seeds of the weights of the same network, untrained, that stands beside it; none of them its own.
     progress : callable, optional
@@ -93,9 +93,9 @@ def where_it_looks(net, slices, untrained=UNTRAINED, progress=None):
     Returns
     -------
     dict or None
-        None where there are no maps, or no lungs. Else ``n`` slices, and means over them: ``outside_lungs`` and ``border``, the
-        share of the map there, each with ``..._area``, the share of the slice, and ``..._untrained``, a list, a seed each;
-        ``correlation_untrained``, likewise, of the two networks' maps.
+        None where there are no maps, or all slices are left out. Else ``n`` slices, and means over them: ``outside_lungs`` and
+        ``border``, the share of the map there, each with ``..._area``, the share of the slice, and ``..._untrained``, a list, a
+        seed each; ``correlation_untrained``, likewise, of the two networks' maps.
 
     Notes
     -----
@@ -115,6 +115,8 @@ def where_it_looks(net, slices, untrained=UNTRAINED, progress=None):
             continue
         x = normalize(grey[None], net.meta)
         maps = [departures(class_activation_maps(which, x)) for which in networks]
+        if not all(of.any() for of in maps):                # the same everywhere: it has no place to look at
+            continue
         for place, region in (("outside_lungs", ~mask), ("border", border(size))):
             shares = [share_inside(of, region[None])[0] for of in maps]
             found[f"{place}_area"].append(region.mean())

@@ -94,6 +94,8 @@ class Job:
     def __post_init__(self):
         if not self.imagenet and (self.imagenet_layers or self.new_lr_factor != 1):
             raise ArgumentError("imagenet_layers and new_lr_factor do nothing without imagenet; name the file of the weights")
+        if self.quick and self.arrangement:
+            raise ArgumentError("quick is a smoke run on synthetic slices; leave arrangement out, or set epochs and size instead")
         defaults = dict(REAL if self.arrangement else SYNTHETIC)
         if self.quick:
             self.size, defaults["epochs"] = min(self.size, 131), 1
@@ -103,7 +105,8 @@ class Job:
 
     def settings(self):
         """What decides the result, epoch by epoch: not where files lie, nor when to stop."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("data", "imagenet", "epochs")}
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("data", "imagenet", "epochs")}
+        return {**kept, "from_imagenet": bool(self.imagenet)}
 
     @property
     def kind(self):
@@ -160,10 +163,7 @@ def write_settings(job, folder):
 def go_on(folder, epochs=None, data=None):
     """Go on with the job of a folder, from its last checkpoint; to so many epochs in all, with the slices there, if given."""
     folder, job = Path(folder), kept_in(folder)
-    if epochs or data:
-        job = dataclasses.replace(job, epochs=epochs or job.epochs, data=data or job.data)
-        write_settings(job, folder)
-    return run(job, folder)
+    return run(dataclasses.replace(job, epochs=epochs or job.epochs, data=data or job.data), folder)
 
 
 def kept_in(folder):
@@ -179,15 +179,20 @@ def run(job, folder):
     trainer = job.trainer(sets)
     net = trainer.net
     say_what_is_transferred(net)
-    fingerprint = {"settings": job.settings(), "data": digest(rows)}
+    settings, data = job.settings(), digest(rows)
+    fingerprint = {**settings, "data": data}
     if (folder / "checkpoint.npz").exists():
         resume(folder / "checkpoint.npz", trainer, fingerprint)
+        if len(trainer.history) > job.epochs:
+            raise ArgumentError(f"{folder}: has {len(trainer.history)} epochs already, expected at least as many, not "
+                                f"{job.epochs}")
         print(f"Going on after epoch {len(trainer.history)}.")
-    write_manifest(folder / "manifest.csv", rows)           # only now: a refused checkpoint leaves the old list
+    write_settings(job, folder)                             # only now: a refused checkpoint leaves the old ones
+    write_manifest(folder / "manifest.csv", rows)
     train(trainer, job, folder, fingerprint)
-    net.meta["provenance"] |= {**fingerprint, "epochs": len(trainer.history), **versions()}
+    net.meta["provenance"] |= {"settings": settings, "data": data, "epochs": len(trainer.history), **versions()}
 
-    print("Now the test set, once.")
+    print("Now the test set, once" + " more." * (folder / "metrics.json").exists() + ".")
     footer = "Not for clinical use" if job.arrangement else "Synthetic slices, no patient's"
     scored = [Scored(split, splits[split], *sets[split], p_covid(predict_logits(net, sets[split][0], progress=True)), footer)
               for split in sorted(sets) if split != "train"]            # test, test2, validation

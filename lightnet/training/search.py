@@ -50,7 +50,7 @@ from .run import free_folder
 
 RANGES = {"lr": (1e-4, 1e-1, "log-uniform"), "momentum": (0.5, 0.99, "uniform"), "l2": (1e-12, 1e-2, "log-uniform")}
 SPACE = Space([Real(low, high, prior=prior, name=name) for name, (low, high, prior) in RANGES.items()])
-SPREAD = 8                                      # attempts before the first surrogate: a Latin hypercube
+SPREAD = 8                                      # attempts before the first surrogate, or more: a Latin hypercube
 CHANCE = 0.5                                    # what a diverged attempt counts for: a coin's accuracy
 
 
@@ -74,6 +74,11 @@ class Search:
     attempts: int = 30
     at_once: int = 1
 
+    @property
+    def spread(self):
+        """How many attempts come before the first surrogate: the whole first round at least."""
+        return max(SPREAD, self.at_once)
+
     def propose(self, done):
         """The values that the next attempts are to try, given the attempts of all rounds before.
 
@@ -83,8 +88,7 @@ class Search:
             One for each attempt of the round: lr, momentum, l2.
         """
         first, last = len(done), min(len(done) + self.at_once, self.attempts)
-        spread = Lhs().generate(SPACE.dimensions, SPREAD, random_state=self.job.seed)
-        points = spread[first:last]
+        points = Lhs().generate(SPACE.dimensions, self.spread, random_state=self.job.seed)[first:last]
         if len(points) < last - first:
             with threadpool_limits(1):                      # the same points whatever the number of threads
                 optimizer = fitted(done, self.job.seed + first)

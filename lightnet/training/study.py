@@ -101,13 +101,11 @@ class Study:
     def search(self, arrangement, experiment):
         """Search one experiment's values on one arrangement."""
         folder = Path(self.out) / f"arrangement-{arrangement}" / f"experiment-{experiment}"
-        wanted = Search(self.job(arrangement, size=self.size or 227, **EXPERIMENTS[experiment]), self.attempts or 30,
-                        self.at_once or 1)
-        if folder.exists():
-            kept = search.kept_in(folder)
-            size, at_once = self.size or kept.job.size, self.at_once or kept.at_once
-            same(folder, kept.job.settings(), {**wanted.job.settings(), "size": wanted.job.size if self.quick else size})
-            same(folder, {"at_once": kept.at_once}, {"at_once": at_once})
+        kept = search.kept_in(folder) if (folder / "search.json").exists() else None
+        size, at_once = self.size or (kept.job.size if kept else 227), self.at_once or (kept.at_once if kept else 1)
+        wanted = Search(self.job(arrangement, size=size, **EXPERIMENTS[experiment]), self.attempts or 30, at_once)
+        if kept:
+            same(folder, {**kept.job.settings(), "at_once": kept.at_once}, {**wanted.job.settings(), "at_once": at_once})
             folder, best = search.go_on(folder, self.attempts, self.data)
         else:
             folder, best = search.start(wanted, folder.name, folder.parent)
@@ -164,7 +162,10 @@ def choose(folder):
         validation[int(file.parent.name.removeprefix("seed-"))] = {name: float(last[f"validation_{name}"])
                                                                     for name in ("accuracy", "loss")}
     seed = max(validation, key=lambda seed: (validation[seed]["accuracy"], -validation[seed]["loss"]))
-    chosen = {"seed": seed, "validation": validation}
+    model, chosen = folder / f"seed-{seed}" / "model.npz", {"seed": seed, "validation": validation}
+    if not model.exists():                              # a clone has what was measured, not the models
+        raise CheckpointError(f"{model}: there is no such file, expected the chosen training's model. Take another --out, or "
+                              "remove its folder to train it anew")
     write_json(folder / "chosen.json", chosen)
-    shutil.copyfile(folder / f"seed-{seed}" / "model.npz", folder / "model.npz")
+    shutil.copyfile(model, folder / "model.npz")
     return chosen
