@@ -124,9 +124,14 @@ def add(a, b):
 
 def version_for(layer, *xs):
     """The fast version for exactly this class and float32; else the class itself, whose functions have the same signatures."""
-    if _current == "numpy" or any(x.dtype != np.float32 for x in xs):
+    if _current == "numpy" or any(x.dtype != np.float32 for x in xs) or not all(map(is_plain, layer.params.values())):
         return type(layer)
     return version_for_class(type(layer))
+
+
+def is_plain(array):
+    """Whether a parameter is as the layers make them; who puts another one in its place need not know of fast versions."""
+    return array.dtype == np.float32 and array.flags.c_contiguous
 
 
 def version_for_class(kind):

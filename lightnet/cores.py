@@ -1,7 +1,9 @@
 """How many threads work."""
 
+import math
 import operator
 import os
+from pathlib import Path
 
 import threadpoolctl
 
@@ -44,5 +46,19 @@ def num_threads():
 
 
 def usable_cores():
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use: those that it may run on, or its container's share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, quota(Path("/sys/fs/cgroup/cpu.max"))))
+
+
+def quota(file):
+    """How many cores' time Linux gives a container, rounded up: microseconds, and of how many; "max" is all.
+
+    >>> quota(Path("no such file"))
+    inf
+    """
+    try:
+        limit, period = file.read_text().split()
+        return math.inf if limit == "max" else math.ceil(int(limit) / int(period))
+    except (OSError, ValueError):
+        return math.inf

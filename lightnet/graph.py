@@ -98,7 +98,7 @@ class Graph:
         for wanted in inputs:
             if wanted not in known:
                 close = difflib.get_close_matches(str(wanted), known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = f"; did you mean {close[0]!r}?" if close else "."
                 raise GraphError(f"node {name!r} reads {wanted!r}, which does not exist{hint} There are: {', '.join(known)}")
         if not inputs:
             raise GraphError(f"node {name!r} reads nothing: name at least one input, such as {known[-1]!r}")

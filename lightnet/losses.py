@@ -9,7 +9,7 @@ from .errors import ShapeError
 
 
 def softmax(logits):
-    """``p[n, k] = exp(z[n, k]) / sum over j of exp(z[n, j])``: logits (N, K) to probabilities (N, K).
+    """``p[n, k] = exp(z[n, k]) / sum over j of exp(z[n, j])``: logits (..., K) to probabilities (..., K).
 
     Subtracting the row's largest logit m changes nothing, since the factor exp(-m) cancels, and keeps exp from overflowing.
 
@@ -18,8 +18,8 @@ def softmax(logits):
     >>> softmax(np.log([[1.0, 3.0]]))
     array([[0.25, 0.75]])
     """
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
 
 def softmax_cross_entropy(logits, labels):

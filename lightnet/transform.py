@@ -1,7 +1,7 @@
-"""Passes over a Graph that return a new one, and leave the trained one alone.
+"""Passes over a Graph that return a new one: it computes what the network computes at inference, in fewer or cheaper steps.
 
-Each result is a Graph that can be run: it computes what the network computes at inference, in fewer or cheaper steps. None of
-them can be trained.
+What a pass does not change it shares with the network that it was given: results are for inference, and to train one would train
+both. (`fold_batch_norm`, which changes parameters, copies all.)
 """
 
 from collections import Counter

@@ -19,6 +19,7 @@ from lightnet.layers import (
     ConvTranspose2D,
     Dense,
     GlobalAvgPool,
+    Layer,
     MaxPool2D,
     ReLU,
 )
@@ -156,6 +157,42 @@ def test_float64_and_subclasses_run_the_layer_itself():
     assert version_for(ELU(), x.astype(np.float32)) is VERSIONS[ELU]
     assert version_for(Mine(), x.astype(np.float32)) is Mine
     assert version_for(Dense(2, 2), np.zeros((1, 2), np.float32)) is Dense
+
+
+@pytest.mark.parametrize("change", [lambda w: w.astype(np.float64), np.asfortranarray], ids=["float64", "Fortran's order"])
+@pytest.mark.parametrize("kind, F, kernel", [(Conv2D, 16, 3), (Conv2D, 8, 1), (ConvTranspose2D, 16, 2)])
+def test_a_weight_that_was_put_in_the_layers_place(kind, F, kernel, change):
+    """Whatever array it is: the layer's own code takes it, and so must what runs in its place."""
+    layer = kind(16, F, kernel, seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 16), dtype=np.float32)
+    wanted = layer.forward(x)
+    layer.params["weight"] = change(layer.params["weight"])
+    np.testing.assert_allclose(run_forward(layer, x), wanted, rtol=1e-4, atol=1e-5)
+    layer.params["weight"] = np.zeros((*layer.params["weight"].shape[:3], 24), np.float32)
+    with pytest.raises(ln.ShapeError, match="a weight of shape"):
+        run_forward(layer, x)
+
+
+class Binary(Layer):
+    """1 where x > 0, of a type that fast versions do not serve."""
+
+    def forward(self, x, training=False):
+        return x > 0
+
+    def output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.parametrize("last", [(), (MaxPool2D(2, 2),)], ids=["ELU", "ELU and pool"])
+def test_a_fused_activation_is_done_by_itself_where_the_convolution_does_not(last):
+    g, name = ln.Graph((6, 6, 3)), "image"
+    for k, layer in enumerate((Binary(), Conv2D(3, 4, 3, seed=0), ELU(), *last)):
+        name = g.add(f"n{k}", layer, name)
+    x, results = np.random.default_rng(0).standard_normal((2, 6, 6, 3), dtype=np.float32), []
+    for which in ("numpy", "numba"):
+        with ln.backend(which):
+            results.append(g.forward(x))
+    np.testing.assert_allclose(*results, rtol=1e-5)
 
 
 def test_backward_goes_where_forward_went():

@@ -316,6 +316,16 @@ def test_memory_of_another_size_comes_from_elsewhere():
         assert address(memory.empty((2 * LARGE[0],))) != place
 
 
+def test_memory_that_there_is_not_leaves_no_trace(monkeypatch):
+    def none(size, number):
+        raise OSError("Cannot allocate memory")
+    with fresh_pool() as pool:
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="Cannot allocate"):
+            patched.setattr(memory, "Block", none)
+            memory.empty(LARGE)
+        assert memory.empty(LARGE).shape == LARGE and pool.made == 1
+
+
 def test_arrays_are_as_told():
     with fresh_pool():
         for shape, dtype in (((3, 40, 50, 7), np.float32), ((100, 1000), np.uint8), ((200, 300), np.float64)):

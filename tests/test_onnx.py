@@ -74,6 +74,7 @@ NETS = {
     "branches": branches,
     "flatten": lambda: chain(Conv2D(3, 4, 3, stride=2, seed=0), ReLU(), MaxPool2D(2, 2, ceil_mode=True), Flatten(),
                              Dense(16, 7, seed=1), Dropout(0.3), Dense(7, 2, seed=2)),
+    "mlp": lambda: chain(Flatten(), Dense(243, 6, seed=1), ReLU(), Dense(6, 2, seed=2)),
     "pools": lambda: chain(AvgPool2D(3, 2, padding=1, count_include_pad=True), AvgPool2D(2, 2, ceil_mode=True), BatchNorm2D(3),
                            GlobalAvgPool(), Softmax()),
     "transposed": lambda: chain(ConvTranspose2D(3, 5, (3, 2), (2, 3), ((1, 0), (0, 1)), (1, 2), seed=0), BatchNorm2D(5)),
@@ -214,6 +215,37 @@ def test_a_state_dict_loads_into_squeezenet_by_name(tmp_path):
     np.testing.assert_allclose(net.forward(x.permute(0, 2, 3, 1).numpy()), wanted, atol=1e-5 * np.abs(wanted).max())
 
 
+def channels_first(net):
+    """The model with its Flatten as other libraries write it: right behind NCHW."""
+    model = to_model(net)
+    transpose, flatten = (next(node for node in model.graph.node if node.op_type == kind) for kind in ("Transpose", "Flatten"))
+    flatten.input[0] = transpose.input[0]
+    model.graph.node.remove(transpose)
+    return model
+
+
+def test_an_activation_between_a_flattened_image_and_a_product(tmp_path):
+    from onnx.reference import ReferenceEvaluator
+    net, path = chain(Conv2D(3, 4, 3, seed=0), Flatten(), ReLU(), Dense(196, 2, seed=1)), tmp_path / "net.onnx"
+    path.write_bytes(channels_first(net).SerializeToString())
+    x = image(net)
+    (wanted,) = ReferenceEvaluator(str(path)).run(None, {"image": x.transpose(0, 3, 1, 2).copy()})
+    np.testing.assert_allclose(ln.import_onnx(path).forward(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_in_a_row_is_no_output(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(channels_first(chain(Conv2D(3, 4, 3, seed=0), Flatten())).SerializeToString())
+    with pytest.raises(ln.CheckpointError, match="channels first; here pixels come first"):
+        ln.import_onnx(tmp_path / "net.onnx")
+
+
+def test_a_node_that_is_called_as_the_output_will_be(tmp_path):
+    net = ln.Graph((9, 9, 3))
+    net.add("probabilities", ReLU(), net.add("logits", GlobalAvgPool(), "image"))
+    with pytest.raises(ln.GraphError, match="'logits': the output is called so"):
+        ln.export_onnx(net, tmp_path / "net.onnx")
+
+
 # Damaged and hostile files
 
 def small(tmp_path, change=lambda model: None):
@@ -232,7 +264,23 @@ def external(location):
     return change
 
 
+def inserted(*nodes):
+    """More nodes behind the first one, n0; what read n0 reads the last of them. c1 and c2 are constants."""
+    def change(model):
+        ones = np.ones((4, 1, 1), np.float32)
+        model.graph.initializer.extend(onnx.numpy_helper.from_array(ones, name) for name in ("c1", "c2"))
+        model.graph.node[1].input[0] = nodes[-1][2]
+        for place, (kind, inputs, output) in enumerate(nodes, start=1):
+            model.graph.node.insert(place, onnx.helper.make_node(kind, inputs, [output], output))
+    return change
+
+
 HOSTILE = {
+    "an output that no node makes": (lambda m: setattr(m.graph.output[0], "name", "nothing"), "'nothing' is computed by no node"),
+    "sizes that are none": (lambda m: setattr(m.metadata_props[0], "value", '{"sizes": [1]}'), "TypeError"),
+    "two constants in a sum": (inserted(("Sum", ["n0", "c1", "c2"], "s")), "3 inputs and 2 of them constant"),
+    "a bias for one of two": (inserted(("Identity", ["n0"], "d"), ("Add", ["d", "c1"], "s"), ("Add", ["s", "n0"], "t")),
+                              "only a bias"),
     "an unknown operator": (lambda m: setattr(m.graph.node[0], "op_type", "Einsum"), r"node 'n0' \(Einsum\).*no operator"),
     "another domain": (lambda m: setattr(m.graph.node[0], "domain", "com.example"), "no operator"),
     "groups": (lambda m: m.graph.node[0].attribute.add(name="group", i=3, type=2), "group 3 is not supported"),

@@ -74,7 +74,8 @@ class Network:
     @property
     def plan(self):
         """The plan for an image of the network's own size; to be printed."""
-        return self.runner(self.net, self.net.input_shape).plan
+        with self.lock:
+            return self.runner(self.net, self.net.input_shape).plan
 
 
 def is_float32(x):

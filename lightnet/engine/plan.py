@@ -1,6 +1,7 @@
 """From a Graph to a Program: steps, groups of steps, memory; ``print(plan)`` shows them."""
 
 from ..graph import IMAGE
+from ..kernels.tile import PANELS
 from ..kernels.vector import LANES
 from ..layers import Concat
 from ..transform import parts
@@ -97,7 +98,7 @@ class Plan:
         if isinstance(group.steps[0], Foreign):
             return "the layer's own forward"
         if group.by_columns:
-            return f"columns, in {min(self.threads, group.steps[0].panels)}"
+            return f"columns, in {min(self.threads, -(-group.steps[0].panels // PANELS))}"
         units = f"bands of {max(last - first for first, last in bands)} lines" if len(bands) > 1 else "all lines"
         return f"{len(group.taps)} taps, {units}" if group.taps else units
 

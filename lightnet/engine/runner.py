@@ -59,7 +59,7 @@ class Runner:
         """The output of one image, by so many threads; it stands there until the next one."""
         for section in self.plan.sections:
             if isinstance(section, Foreign):
-                self.run_layer(section, x, room.memory)
+                self.run_layer(section, room.memory)
             else:
                 self.run_phases(section, x, room.memory, threads)
         return room.output
@@ -73,9 +73,9 @@ class Runner:
             pool(threads).submit(run, *same, plan.size + i * plan.private, counters)
         run(*same, plan.size, counters)
 
-    def run_layer(self, step, x, memory):
+    def run_layer(self, step, memory):
         """A layer's own forward, on views of the memory."""
-        values = [x if place.buffer.is_image else view(memory, place).reshape(place.shape) for place in step.sources]
+        values = [view(memory, place).reshape(place.shape) for place in step.sources]
         y = step.layer.forward(*(value[None] for value in values))
         view(memory, step.target)[:] = y.reshape(step.target.size)
 

@@ -136,7 +136,7 @@ class Convolution(Step):
                                    target.buffer.pitch, F, target.buffer.row)
         self.take(table, panels(weight.reshape(-1, F)), bias_panels(self.layer.params["bias"]), OW)
         self.panels, self.weight_count = panel_count(F), weight.size
-        self.by_pixel = self.geometry == ((1, 1), (1, 1), ((0, 0), (0, 0)))
+        self.by_pixel = type(self.layer) is Dense or self.layer.is_pointwise
 
     def interleave(self, KH, KW):
         """Compute one of the KH x KW images that a transposed convolution's taps make, which lie between each other."""

@@ -13,7 +13,8 @@ def forward(layer, x, training=False, out=None, elu=False, pool=None):
         return pooled.forward(layer, x, pool, training, out)
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
-    weight, bias, finish = layer.params["weight"], layer.params["bias"], ELU if elu else STORE
+    weight = products.weight_of(layer, (layer.in_channels, layer.out_channels))
+    bias, finish = layer.params["bias"], ELU if elu else STORE
     if winograd.serves(layer):
         job = winograd.correlation(x, weight, bias, layer.padding, y, finish)
     else:

@@ -15,8 +15,7 @@ NEAR = 1 << 18                                          # bytes of x, dy and dx 
 
 def serves(layer, *arrays):
     """Whether this is a 1x1 convolution in whole panels, over pixels that follow each other without gaps."""
-    return (layer.kernel == layer.stride == (1, 1) and layer.padding == ((0, 0), (0, 0))
-            and layer.in_channels % LANES == layer.out_channels % LANES == 0
+    return (layer.is_pointwise and layer.in_channels % LANES == layer.out_channels % LANES == 0
             and all(x.strides[0] == x.shape[1] * x.strides[1] for x in arrays))
 
 

@@ -29,11 +29,12 @@ def forward(layer, x, pool, training=False, out=None):
     """``y = ELU(max over the window of im2col(x) @ W + b)``; the pool keeps the winners, and y, from which the slope is read."""
     between_shape = layer.output_shape(x.shape)
     x, shape = regular(x), pool.output_shape(between_shape)
+    weight, bias = products.weight_of(layer, (layer.in_channels, layer.out_channels)), layer.params["bias"]
     y, winner = memory.empty(shape) if out is None else out, winners(pool, shape)
 
     def job(start, stop):
         between = one_for_all(between_shape)
-        convolve = products.correlation(x, layer.params["weight"], layer.params["bias"], layer.stride, layer.padding, between)
+        convolve = products.correlation(x, weight, bias, layer.stride, layer.padding, between)
         for n in range(start, stop):
             convolve(n, n + 1)
             largest(images(between[:1]), images(y[n:n + 1]), winner[n:n + 1].reshape(-1), *numbers(pool))

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from ..errors import ShapeError
 from ..kernels import memory, tables
 from ..kernels.columns import add_windows
 from ..kernels.elementwise import column_sums, elu_slope_sums
@@ -24,6 +25,14 @@ from .padding import padded, padded_channels, wide
 
 NOTHING = np.empty(1, np.float32)                       # scratch where none is needed
 NEAR = 1 << 20                                          # bytes of gradients to work on at a time
+
+
+def weight_of(layer, channels):
+    """The layer's weight, if it is of the kernel and of these channels: every address is worked out from them."""
+    weight, expected = layer.params["weight"], (*layer.kernel, *channels)
+    if weight.shape != expected:
+        raise ShapeError(f"{type(layer).__name__}: a weight of shape {weight.shape}, expected {expected}")
+    return weight
 
 
 def correlation(x, weight, bias, stride, padding, y, finish=STORE):

@@ -30,7 +30,7 @@ What a version is told, by keyword:
 
 from collections import Counter
 
-from ..backend import version_for_class, version_that_ran
+from ..backend import version_for, version_for_class, version_that_ran
 from ..kernels import memory
 from ..kernels.images import is_regular
 from ..kernels.threads import together
@@ -117,6 +117,9 @@ class Forward(Together):
 
     def place(self, node, inputs):
         """What to tell the version: the array to compute into, if any, and whether an ELU is fused."""
+        if version_for(node.layer, *inputs) is type(node.layer):            # not float32 after all
+            self.take_back(node)
+            return {}
         if node.name in self.pooled:
             return {"pooled": self.pooled[node.name]}
         told = {"out": self.out(node, inputs)}
@@ -127,6 +130,12 @@ class Forward(Together):
         elif node.inputs[0] in self.then_elu:
             told["done"] = True
         return told
+
+    def take_back(self, node):
+        """Let others do what this node was to do for them: its own code runs, which does its own work only."""
+        self.then_elu.discard(node.name)
+        self.then_pool.pop(node.name, None)
+        self.pooled = {name: convolution for name, convolution in self.pooled.items() if convolution is not node.layer}
 
     def out(self, node, inputs):
         """The array to compute into, or None: wherever the version likes."""

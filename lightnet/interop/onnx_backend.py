@@ -17,6 +17,7 @@ All of ONNX's tests of one operator (needs onnx):
 
 import numpy as np
 
+from .. import losses
 from ..layers import ELU, Add, Concat, Dense, GlobalAvgPool, ReLU
 from . import onnx_operators
 from .onnx_file import array_of, arrays_of, attributes_of, opset_of, package
@@ -161,8 +162,7 @@ def softmax(attributes, x):
     axis, shape = attributes.get("axis", -1 if attributes["opset"] >= 13 else 1), x.shape
     if attributes["opset"] < 13:                                    # all axes from this one on as one
         x, axis = x.reshape(int(np.prod(shape[:axis])), -1), 1
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return (e / e.sum(axis=axis, keepdims=True)).reshape(shape)
+    return np.moveaxis(losses.softmax(np.moveaxis(x, axis, -1)), -1, axis).reshape(shape)
 
 
 def flatten(attributes, x):

@@ -66,6 +66,9 @@ def to_model(net, fold=False, softmax=False):
     net = fold_batch_norm(net) if fold else net
     shapes, kind = net.shapes(), onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
     names = {IMAGE: IMAGE, **{name: name for name in net.nodes}, net.output_name: PROBABILITIES if softmax else OUTPUT}
+    for name in (OUTPUT, PROBABILITIES) if softmax else (OUTPUT,):
+        if name in net.nodes and name != net.output_name:
+            raise GraphError(f"node {name!r}: the output is called so in ONNX; give the node another name")
     nodes, arrays = [], {}
     for node in net.nodes.values():
         if softmax and node.name == net.output_name:
@@ -84,7 +87,7 @@ def to_model(net, fold=False, softmax=False):
         initializer=[onnx.numpy_helper.from_array(np.array(array, order="C"), name) for name, array in arrays.items()])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                    producer_name="lightnet", doc_string="Not for clinical use.")
-    kept = {"meta": net.meta, "sizes": net.sizes, "input_shape": net.input_shape}
+    kept = {"meta": net.meta, "sizes": net.sizes}
     onnx.helper.set_model_props(model, {META: json.dumps(kept), **{key: json.dumps(value) for key, value in net.meta.items()}})
     return model
 

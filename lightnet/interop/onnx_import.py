@@ -26,6 +26,7 @@ from .onnx_export import META
 from .onnx_file import FLOATS, array_of, arrays_of, attributes_of, opset_of, package, read_model
 from .onnx_layers import LeakyReLU, Softmax
 
+ODD = LightnetError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError       # what damaged files lead to
 AXES = {"NCHW": "NCHW", "NHWC": "NHWC", "NC11": "NC11", "NC": "NC", "CHW": "NC"}           # by name; 1: of length 1
 
 
@@ -66,8 +67,13 @@ def import_onnx(path, input_shape=None):
     model = read_model(path)
     try:
         return Importer(model, Path(path).resolve().parent, input_shape).graph
-    except LightnetError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except ODD as error:
+        raise CheckpointError(f"{path}: {said(error)}") from error
+
+
+def said(error):
+    """An error in words; one that Python raised with its kind."""
+    return str(error) if isinstance(error, LightnetError) else f"{type(error).__name__}: {error}"
 
 
 class Importer:
@@ -79,12 +85,18 @@ class Importer:
         self.values = {}
         nodes = needed(model.graph)
         self.begin(model, nodes, input_shape)
-        self.readers = [name for node in nodes for name in node.input]
+        self.readers = [name for node in nodes for name in node.input] + [entry.name for entry in model.graph.output]
         for node in nodes:
             self.translate(node)
         (output,) = model.graph.output
-        if self.values[output.name].name not in self.graph.nodes:
+        if output.name not in self.values:
+            raise CheckpointError(f"its output {output.name!r} is computed by no node")
+        result = self.values[output.name]
+        if result.name not in self.graph.nodes:
             raise CheckpointError(f"its output {output.name!r} is its input; expected a network")
+        if result.layout == "CHW":
+            raise CheckpointError(f"its output {output.name!r} is an image in a row, channels first; here pixels come first, "
+                                  "and only a product may read such a row")
 
     def begin(self, model, nodes, input_shape):
         """The Graph, with what the model says of its input."""
@@ -97,7 +109,8 @@ class Importer:
             raise CheckpointError(f"its input {inputs[0].name!r} is of {dtype}; expected floating point")
         self.dtype = np.dtype(np.float64 if dtype == np.float64 else np.float32)
         readers = [node for node in nodes if inputs[0].name in node.input]
-        layout = "NHWC" if readers and all(node.op_type == "Transpose" for node in readers) else "NCHW"
+        perms = [attributes_of(node).get("perm") if node.op_type == "Transpose" else None for node in readers]
+        layout = "NHWC" if perms and all(perm is not None and tuple(perm) == (0, 3, 1, 2) for perm in perms) else "NCHW"
         sides = [side.dim_value for side in tensor.shape.dim]
         self.batch, kept = sides[0] if sides else 0, self.metadata(model)
         if input_shape is None:
@@ -131,9 +144,8 @@ class Importer:
                                       "each other in a circle")
         try:
             operator(self, node, attributes_of(node), *node.input)
-        except (LightnetError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-            what = str(error) if isinstance(error, LightnetError) else f"{type(error).__name__}: {error}"
-            raise CheckpointError(f"{title}: {what}") from error
+        except ODD as error:
+            raise CheckpointError(f"{title}: {said(error)}") from error
 
     # What the operators use
 
@@ -255,7 +267,9 @@ class Importer:
     def sum(self, node, attributes, *names):
         constant = [name for name in names if name in self.constants]
         if constant:
-            return self.add_bias(node, *[name for name in names if name not in self.constants], constant[0])
+            if len(names) != 2:
+                raise CheckpointError(f"{len(names)} inputs and {len(constant)} of them constant; expected two, or none constant")
+            return self.add_bias(node, *[name for name in names if name not in self.constants], *constant)
         values = [self.value(name) for name in names]
         if len({value.layout for value in values}) > 1:
             raise CheckpointError(f"a sum of {' and '.join(value.layout for value in values)}; expected values of one layout")
@@ -270,7 +284,8 @@ class Importer:
         maker = self.graph.nodes.get(value.name)
         channels = self.shapes[value.name][-1]
         along = (channels, 1, 1) if value.layout == "NCHW" else (channels,)
-        if not maker or "bias" not in maker.layer.params or self.readers.count(x) != 1 or (
+        names = [name for name, other in self.values.items() if other.name == value.name]       # x, and others for the same
+        if not maker or "bias" not in maker.layer.params or sum(map(self.readers.count, names)) != len(names) or (
                 array.size != channels or array.shape[-len(along):] != along):
             raise CheckpointError(f"the constant {name!r} of shape {array.shape} is added: only a bias for the channels of the "
                                   "convolution or product before it is supported")
@@ -293,7 +308,9 @@ class Importer:
         if weight.ndim != 2 or weight.shape[0] != self.shapes[value.name][-1]:
             raise CheckpointError(f"a weight of shape {weight.shape} for {self.shapes[value.name][-1]} numbers a row")
         if value.layout == "CHW":
-            flattened = self.graph.nodes[value.name].inputs[0]
+            flattened = value.name
+            while len(self.shapes[flattened]) != 4:                         # an activation may stand between
+                flattened = self.graph.nodes[flattened].inputs[0]
             _, H, W, C = self.shapes[flattened]
             weight = weight.reshape(C, H, W, -1).transpose(1, 2, 0, 3).reshape(H * W * C, -1)
         layer = layers.Dense(*weight.shape)

@@ -6,6 +6,7 @@ A Graph with one of them is saved as any other; ``ln.load(path, layers=[Softmax]
 import numpy as np
 
 from ..layers import Layer
+from ..losses import softmax
 
 
 class Softmax(Layer):
@@ -25,8 +26,7 @@ class Softmax(Layer):
 
     def forward(self, x, training=False):
         """``y = exp(x) / sum of exp(x)``."""
-        e = np.exp(x - x.max(axis=-1, keepdims=True))       # as in losses.py, for any number of axes
-        y = e / e.sum(axis=-1, keepdims=True)
+        y = softmax(x)
         if training:
             self.cache = (y,)
         return y

@@ -37,7 +37,7 @@ class Pool:
         """A free block of this size, or one that is not much too large, or a new one."""
         with self.lock:
             if size not in self.free:           # from the second step on most sizes are
-                larger = min((other for other in self.free if size < other <= SLACK * size), default=None)
+                larger = min((other for other in list(self.free) if size < other <= SLACK * size), default=None)
                 if larger is None:
                     self.make(size)
                 else:
@@ -49,9 +49,10 @@ class Pool:
 
     def make(self, size):
         """A new free block; where other sizes were needed before, those that wait for longest go."""
-        self.free.setdefault(size, []).append(Block(size, self.made))
+        block = Block(size, self.made)          # it may fail: nothing is noted before
+        self.free.setdefault(size, []).append(block)
         self.made, self.total = self.made + 1, self.total + size
-        for other in [other for other in self.free if other != size]:
+        for other in [other for other in list(self.free) if other != size]:     # a list at once: a garbage collection adds to it
             while other in self.free and self.total > SLACK * max(self.peak, self.used + size):
                 self.pop(other)
                 self.total -= other

@@ -13,6 +13,7 @@ alone, and what is summed over the batch is summed range by range, in order. Thr
 
 import functools
 import itertools
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -111,3 +112,7 @@ def shared(work, count, threads):
 def pool(threads):
     """The pool for so many threads, this one among them; made once."""
     return ThreadPoolExecutor(threads - 1, thread_name_prefix="lightnet")
+
+
+if hasattr(os, "register_at_fork"):             # a forked process has none of its parent's threads: it makes its own
+    os.register_at_fork(after_in_child=pool.cache_clear)
