@@ -55,7 +55,8 @@ def card(name):
              f"From scratch, {FINAL['epochs']} epochs of batches of {job['batch']}, SGD with learning rate {job['lr']:.4g}, "
              f"times {FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
              f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values of a search's best attempt, by validation slices of "
-             f"131x131. Of {len(chosen['validation'])} seeds the validation slices chose seed {chosen['seed']} (accuracy by "
+             f"{results.searched(which).job.size} pixels a side. Of {len(chosen['validation'])} seeds the validation slices "
+             f"chose seed {chosen['seed']} (accuracy by "
              f"seed: {validation}). Test slices were looked at once by each training, after its last epoch, and once more "
              f"by the audit. Made with lightnet {provenance['lightnet']}, NumPy {provenance['numpy']}, Python "
              f"{provenance['python']}.\n"]

@@ -14,8 +14,9 @@ from pathlib import Path
 from lightnet.evaluation.audit import in_words, shown
 from lightnet.evaluation.metrics import evaluate, units
 from lightnet.models import light_cnn
+from lightnet.training.job import Job
 from lightnet.training.search import SPREAD, kept_in
-from lightnet.training.study import EXPERIMENTS, NETWORKS, PROPOSED, Study
+from lightnet.training.study import EXPERIMENTS, FINAL, NETWORKS, PROPOSED, Study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -138,6 +139,11 @@ def searches(which):
     return text
 
 
+def searched(which):
+    """The settings of the search for the proposed network."""
+    return kept_in(RESULTS / f"arrangement-{which}" / f"experiment-{PROPOSED}")
+
+
 def mean_accuracy(attempts):
     """In %, of those that did not diverge, and how many they are."""
     accuracies = [100 * one["accuracy"] for one in attempts if not one["diverged"]]
@@ -208,9 +214,11 @@ def hours(name):
 
 def finals():
     """Table 5."""
+    size, found_at = Job().size, searched("1").job.size
     lines = ["## Table 5: CNN-1 and CNN-2\n",
-             "`light_cnn` at 227x227, 40 epochs, the rate falling in the second half, with the values of experiment 4's best "
-             "attempt, which was at 131x131; several seeds, one chosen by its validation accuracy "
+             f"`light_cnn` at {size}x{size}, {FINAL['epochs']} epochs, the rate falling after epoch {FINAL['decay_after']}, "
+             f"with the values of experiment {PROPOSED}'s best attempt, which was at {found_at}x{found_at}; several seeds, one "
+             "chosen by its validation accuracy "
              "(`results/cnn-*/chosen.json`).\n"]
     rows = []
     for name, test, key in TESTS:

@@ -19,6 +19,7 @@ Everything else that lightnet does to a network (summary, profile, saving, drawi
 import copy
 import difflib
 from collections import Counter
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -174,7 +175,8 @@ class Graph:
                 if node.name not in gradients:
                     raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
                 node_dy = gradients.pop(node.name)
-                node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy, gradients))
+                with naming(node):
+                    node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy, gradients))
                 for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                     if name == IMAGE and not to_image:
                         continue
@@ -265,15 +267,10 @@ class Graph:
         return profile(self, x, repeats)
 
 
-class naming:
+@contextmanager
+def naming(node):
     """Put the node's name in front of a ShapeError that its layer raises."""
-
-    def __init__(self, node):
-        self.node = node
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, ShapeError):
-            raise ShapeError(f"node {self.node.name!r}: {error}") from error
+    try:
+        yield
+    except ShapeError as error:
+        raise ShapeError(f"node {node.name!r}: {error}") from error

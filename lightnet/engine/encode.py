@@ -1,5 +1,7 @@
 """A plan's arrays: a record for each step and each task, all tables and all weights end to end (see ``program.py``)."""
 
+from itertools import groupby
+
 import numpy as np
 
 from ..kernels import memory
@@ -20,23 +22,37 @@ def encode(plan):
                       for field, array in step.arrays.items()})
         fill(record, {"source_private": step.sources[0].buffer.lines > 0, "second_private": step.sources[-1].buffer.lines > 0,
                       "target_private": step.target.buffer.lines > 0})
-    tasks, units, phases, sections = [], [0], [0], []
+    tasks, units, phases = [], [0], [0]
     for group, bands in zip(plan.groups, plan.bands):
-        if isinstance(group.steps[0], Foreign):
-            sections.append(group.steps[0])
-            continue
-        for unit in column_units(group, plan.threads) if group.by_columns else band_units(group, bands):
-            tasks += unit
-            units.append(len(tasks))
-        phases.append(len(units) - 1)
-        begin = sections.pop()[0] if sections and isinstance(sections[-1], tuple) else len(phases) - 2
-        sections.append((begin, len(phases) - 1))
+        if not is_foreign(group):
+            for unit in column_units(group, plan.threads) if group.by_columns else band_units(group, bands):
+                tasks += unit
+                units.append(len(tasks))
+            phases.append(len(units) - 1)
     records = np.zeros(len(tasks), TASK)
     for record, task in zip(records, tasks):
         fill(record, task)
         if CHECK:
             plan.steps[record["step"]].check(record)
-    return Program(steps, records, np.array(units), np.array(phases), integers.whole(), weights.whole()), sections
+    return Program(steps, records, np.array(units), np.array(phases), integers.whole(), weights.whole()), sections(plan.groups)
+
+
+def sections(groups):
+    """What to run, in order: (first, last) of phases in a row, and between these layers that run by themselves."""
+    found, phase = [], 0
+    for alone, several in groupby(groups, is_foreign):
+        several = list(several)
+        if alone:
+            found += [group.steps[0] for group in several]
+        else:
+            found.append((phase, phase + len(several)))
+            phase += len(several)
+    return found
+
+
+def is_foreign(group):
+    """Whether it is a layer that the compiled loop does not know."""
+    return isinstance(group.steps[0], Foreign)
 
 
 def fill(record, values):

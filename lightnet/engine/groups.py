@@ -42,16 +42,18 @@ class Group:
         """Of the group's output."""
         return self.steps[-1].lines
 
+    @property
+    def is_complete(self):
+        """Whether nothing can follow: a layer that runs by itself, or sums that wait for all bands."""
+        return isinstance(self.steps[-1], (Foreign, Sums))
+
     def admits(self, step, is_read_once):
         """Whether the step can follow the others; ``is_read_once(step)`` says whether one step alone reads its output."""
-        if isinstance(step, Foreign) or isinstance(self.steps[-1], (Foreign, Sums)):
+        if self.is_complete or isinstance(step, Foreign):
             return False
         inside = [mine for mine in self.steps if mine.target.buffer in buffers_read(step)]
-        same_columns = not inside and step.lines == self.lines and step.panels == self.steps[0].panels > 1
-        if same_columns and not self.taps and prefers_columns(step) and self.can_be_columns():
-            self.by_columns = True                      # the others have few weights, and do not mind
         if self.by_columns:
-            return same_columns
+            return self.has_columns_of(step)
         if self.taps:
             return bool(inside) and step.by_pixel
         if prefers_columns(step):
@@ -63,6 +65,16 @@ class Group:
         if step.reads_line_by_line and step.lines == self.lines:
             return not step.taps
         return isinstance(step, Pool) and len(self.steps) == 1 and self.can_overlap(is_read_once)
+
+    def has_columns_of(self, step):
+        """Whether the step has the same columns as these, and reads none of these: it would need all of that one's columns."""
+        return (step.lines == self.lines and step.panels == self.steps[0].panels > 1
+                and not any(mine.target.buffer in buffers_read(step) for mine in self.steps))
+
+    def turns_to_columns(self, step):
+        """Whether to cut by columns from now on, for the sake of a step with many weights; these have few, and do not mind."""
+        return (not self.is_complete and not self.taps and prefers_columns(step) and self.has_columns_of(step)
+                and self.can_be_columns())
 
     def can_be_columns(self):
         """Whether the steps have the same columns, and none reads another: it would need all of that one's columns."""
@@ -111,6 +123,8 @@ def groups_of(steps):
     readers = [buffers_read(step) for step in steps]
     groups = []
     for step in steps:
+        if groups and groups[-1].turns_to_columns(step):
+            groups[-1].by_columns = True
         if groups and groups[-1].admits(step, lambda step: sum(step.target.buffer in read for read in readers) == 1):
             groups[-1].steps.append(step)
         else:

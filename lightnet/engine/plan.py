@@ -46,11 +46,13 @@ class Plan:
                 for place in (*step.sources, step.target):
                     if not place.buffer.is_image:
                         uses.setdefault(place.buffer, set()).add(g)
-        own = [buffer for buffer, groups in uses.items() if self.make_private(buffer, groups)]
+        own = {buffer: g for buffer, (g, *others) in uses.items() if not others and self.can_be_private(buffer, g)}
+        for buffer, g in own.items():
+            self.make_private(buffer, g)
         for group, bands in zip(self.groups, self.bands):
             if isinstance(group.steps[-1], Sums):       # a line of sums for each unit
                 group.steps[-1].target.buffer.H = len(group.units(bands))
-            for step in group.steps if group.taps else ():
+            for step in group.steps if group.taps else ():         # now that their buffers are what they will be
                 step.interleave(*group.steps[0].layer.kernel)
         times = {buffer: (min(groups), max(groups)) for buffer, groups in uses.items()}
         for buffer in times:
@@ -65,19 +67,19 @@ class Plan:
                     self.private = max(self.private, scratch + numbers)
         self.private = -(-self.private // LANES) * LANES
 
-    def make_private(self, buffer, groups):
-        """Let a buffer that one group alone uses hold a band only, for each thread; False where it has to be whole."""
-        g, *others = groups
-        bands = self.bands[g]
-        if others or not bands or buffer.is_padded or buffer is self.output.buffer or buffer.H == 1:
-            return False
-        if self.groups[g].taps:
+    def can_be_private(self, buffer, g):
+        """Whether a buffer that group g alone uses may hold a band only, for each thread."""
+        return bool(self.bands[g]) and not buffer.is_padded and buffer is not self.output.buffer and buffer.H > 1
+
+    def make_private(self, buffer, g):
+        """Let it hold as many rows as a band has; behind a transposed convolution, tap by tap, rows of the small image."""
+        group, bands = self.groups[g], self.bands[g]
+        if group.taps:
             buffer.lines = max(last - first for first, last in bands)
-            buffer.W //= self.groups[g].steps[0].layer.kernel[1]
+            buffer.W //= group.steps[0].layer.kernel[1]
         else:
-            buffer.lines = max(last - first for band in bands for step, (first, last) in self.groups[g].ranges(band).items()
+            buffer.lines = max(last - first for band in bands for step, (first, last) in group.ranges(band).items()
                                if step.target.buffer is buffer)
-        return True
 
     def __str__(self):
         H, W, C = self.shape
