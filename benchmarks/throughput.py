@@ -1,10 +1,11 @@
 """How long do 4,300 slices take? PNG files on disk to a CSV: the paper took 9.32 hours.
 
-    python benchmarks/throughput.py [FOLDER] [--count 4300] [--rounds 1] [--json FILE] [--quick]
+    python benchmarks/throughput.py [FOLDER] [--count 4300] [--rounds 3] [--json FILE] [--quick]
 
-``lightnet predict FOLDER --model M --csv FILE`` against OpenVINO in throughput mode (``openvino_files.py``) over the same files:
-whole processes from start to end, on all cores, in turn. The slices are drawn once by ``lightnet.data.phantom`` into FOLDER,
-or into a temporary folder; that takes some minutes and does not count. OpenVINO's row needs openvino and onnx.
+``lightnet predict FOLDER --model M --csv FILE`` against OpenVINO in throughput mode (``openvino_files.py``) over the same files,
+which one thread reads for it while its own infer; whole processes from start to end, on all cores, in turn. The slices are drawn
+once by ``lightnet.data.phantom`` into FOLDER, or into a temporary folder; that takes some minutes and does not count. OpenVINO's
+row needs openvino and onnx.
 """
 
 import csv
@@ -28,7 +29,7 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("folder", nargs="?", help="where the slices are, or are to be drawn")
     parser.add_argument("--count", type=int, default=4300, help="of slices")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     common.run(parser.parse_args(), "{count:,} PNG files to a CSV: light_cnn, 227x227, {rounds} rounds",
                ["numpy", "numba", "pillow", "openvino"], {"count": 8, "rounds": 1}, {"files": files}, measure)
 
@@ -61,7 +62,7 @@ def measure(options):
 
 def files(options):
     """Draw the slices, unless they are there; read them once, so that everybody finds them in the system's memory."""
-    start, folder, net = time.perf_counter(), Path(options.folder), ln.models.light_cnn(seed=0)
+    start, folder, net = time.perf_counter(), Path(options.folder), common.trained_like(ln.models.light_cnn(seed=0))
     paths = sorted(Path(options.slices).rglob("*.png"))
     if len(paths) != options.count:
         paths = phantom.write(options.slices, options.count, seed=0)

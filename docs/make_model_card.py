@@ -30,8 +30,8 @@ LIMITS = """## What they are, and are not
   pair of equal slices has both ([the audit](../../../docs/results.md#the-audit)).
 - **A score is about this set.** What tells its classes apart without lungs stands beside the scores. On slices of another
   scanner, hospital or country nothing is known but Test-2, and there the classes have different sources.
-- **p_covid is no probability of a disease**: half of the training slices are COVID, which is true nowhere, and the calibration
-  was measured on slices of the same collection only.
+- **p_covid is no probability of a disease**: half of the training slices are COVID, which is true nowhere; most values are near 0
+  or 1, and many of these are wrong (the Brier scores above).
 - They see one slice, never a patient; they answer for a photograph of a cat as well.
 """
 
@@ -60,6 +60,11 @@ def card(name):
              f"seed: {validation}). Test slices were looked at once by each training, after its last epoch, and once more "
              f"by the audit. Made with lightnet {provenance['lightnet']}, NumPy {provenance['numpy']}, Python "
              f"{provenance['python']}.\n"]
+    measured = results.read(f"audit-{which}", "audit.json")["networks"].get(name)
+    if measured:
+        scores = " and ".join(f"{of['calibration']['brier']:.3f} on {results.NAMES[split]}"
+                              for split, of in measured["splits"].items())
+        lines.append(f"p_covid as a probability: its Brier score is {scores}; always to say 0.5 has 0.25, and 0 is perfect.\n")
     for network, title, key in results.TESTS:
         if network == name:
             lines += [f"{title}, with 95 % intervals; below, random forests on the same slices that see something else:\n",

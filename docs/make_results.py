@@ -49,6 +49,8 @@ How to read it:
 - To make an attempt of a search again and compare: `lightnet search --resume results/arrangement-1/experiment-4 --again 0`. On
   the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9).
   Another one may sum in another order, and 20 epochs make much of a last digit.
+- Intervals are of one trained network: another seed may move a score by more (the ranges over seeds in Table 5). Comparisons are
+  many and not adjusted; one whose interval barely leaves 0 shows little.
 - A score says how well a set of slices is told from another one. [What else tells them apart](#the-audit) stands below, and
   belongs to every score above it.
 """
@@ -107,8 +109,10 @@ def searches(which):
             continue
         hours = sum(one["seconds"] * one["threads"] for one in attempts) / 3600
         settings = kept_in(RESULTS.joinpath(*folder))
-        gains.append([experiment, best["number"], mean_accuracy(attempts[:settings.spread]),
-                      mean_accuracy(attempts[settings.spread:])])
+        parts = attempts[:settings.spread], attempts[settings.spread:]
+        gains.append([experiment, best["number"], *(mean_and_count(accuracies(part)) for part in parts)])
+        if experiment == PROPOSED:
+            gain = statistics.mean(accuracies(parts[1])) - statistics.mean(accuracies(parts[0]))
         rows.append(["", "lightnet", f"{100 * best['accuracy']:.2f}", f"{100 * best['estimated']:.2f}", f"{best['lr']:.4g}",
                      f"{best['momentum']:.4f}", f"{best['l2']:.3g}",
                      f"{len(attempts)} x {settings.job.epochs} epochs, {settings.job.size}x{settings.job.size}, "
@@ -128,7 +132,8 @@ def searches(which):
                  "has luck in it. Where \"estimated\" is the same as observed, the surrogate found no noise. Whether the search "
                  f"was of use shows in the attempts that the surrogate proposed, beside the first {SPREAD}, which are spread "
                  "evenly; mean accuracy in % and number of attempts, without diverged ones. The first attempt is number 0.\n",
-                 table(["experiment", "best attempt", f"mean of the first {SPREAD}", "mean of those proposed"], gains)]
+                 table(["experiment", "best attempt", f"mean of the first {SPREAD}", "mean of those proposed"], gains),
+                 f"In experiment {PROPOSED}, the one with enough of them, proposed attempts are ahead by {gain:.2f} points.\n"]
     picture = Path("results", f"arrangement-{which}", f"experiment-{PROPOSED}", "surrogate.png")
     if (ROOT / picture).exists():
         text.append(f"![Accuracy by learning rate, momentum and L2, as the surrogate believes](../{picture.as_posix()})\n\n"
@@ -144,10 +149,14 @@ def searched(which):
     return kept_in(RESULTS / f"arrangement-{which}" / f"experiment-{PROPOSED}")
 
 
-def mean_accuracy(attempts):
-    """In %, of those that did not diverge, and how many they are."""
-    accuracies = [100 * one["accuracy"] for one in attempts if not one["diverged"]]
-    return f"{statistics.mean(accuracies):.2f} ({len(accuracies)})" if accuracies else "none"
+def accuracies(attempts):
+    """In %, of those that did not diverge."""
+    return [100 * one["accuracy"] for one in attempts if not one["diverged"]]
+
+
+def mean_and_count(values):
+    """A mean, and of how many."""
+    return f"{statistics.mean(values):.2f} ({len(values)})" if values else "none"
 
 
 def relu_head():
@@ -160,7 +169,7 @@ def relu_head():
             at_chance = sum(not one["diverged"] and abs(one["loss"] - math.log(2)) < 2e-3 for one in attempts)
             rows.append([f"{experiment}: {TITLES[experiment]}", kind, len(attempts), at_chance,
                          sum(one["diverged"] for one in attempts), f"{max(100 * one['accuracy'] for one in attempts):.2f}",
-                         mean_accuracy(attempts)])
+                         mean_and_count(accuracies(attempts))])
     return ["### SqueezeNet's last ReLU\n",
             "The original SqueezeNet has a ReLU after its last convolution. With two classes it can let nothing through: then "
             "both logits are 0 for every image, and the loss stays at ln 2 for good. The first attempts of arrangement 1 were "
@@ -228,7 +237,8 @@ def finals():
     lines.append(table(["network, test set", "", *RATES], rows))
     lines.append("The paper's \"precision\" on Test-2 is by arithmetic a specificity ([3](paper.md#what-does-not-add-up)).\n")
     took = "; ".join(f"{name.upper()} {hours(name):.1f} h" for name in NETWORKS if hours(name))
-    lines.append(f"Command: `python examples/reproduce_paper.py --only {' '.join(NETWORKS)}`; it also makes the models. "
+    lines.append("Commands: `mkdir -p runs/paper && cp -r results/arrangement-* runs/paper/` for the searches above, then "
+                 f"`python examples/reproduce_paper.py --data DIR --only {' '.join(NETWORKS)}`. "
                  f"Trainings took, on two cores with other work on them: {took or 'none yet'}.\n")
     return lines
 
@@ -295,12 +305,13 @@ def audits():
         rows = [[*what, *cells] for what, cells in rows.items()]
         lines += [f"Arrangement {which}:\n", table(["control", "sees", *head], rows)]
         notes = dict.fromkeys(f"{NAMES[one['split']]}: {one['note']}" for one in audit["controls"] if "lungs" in one["note"])
-        lines += [f"{'; '.join(notes).capitalize()}.\n"] if notes else []
+        lines += [f"{'; '.join(notes)}.\n"] if notes else []
     lines += [leaks(which, audit) for which, audit in found.items()]
-    lines += [line for audit in found.values() for name, one in audit["networks"].items() for line in network(name, one)]
+    lines += [line for audit in found.values() for name, one in audit["networks"].items()
+              for line in network(name, one, audit["controls"])]
     lines.append((RESULTS / "audit.md").read_text())
     commands = "; ".join(f"`lightnet audit --arrangement {which} --out results/audit-{which}`" for which in found)
-    return [*lines, f"Commands: {commands}; with `--model results/cnn-1/model.npz` (arrangement 2: `cnn-2`) for the networks.\n"]
+    return [*lines, f"Commands: {commands}; with `--model cnn-1` (arrangement 2: `cnn-2`) for the networks.\n"]
 
 
 def leaks(which, audit):
@@ -319,22 +330,30 @@ def leaks(which, audit):
     return text + "\n"
 
 
-def network(name, audit):
+def network(name, audit, controls):
     """What is left of a network's score, and where its maps lie."""
     rows = [[NAMES[split], f"COVID from {what} alone" if kind == "sources" else what, one["n"], shown([one], "accuracy"),
              shown([one], "sensitivity"), shown([one], "specificity"), shown([one], "auc")]
             for split, of in audit["splits"].items() for kind in ("probes", "sources") for what, one in of[kind].items()]
     lead = [[NAMES[split], control, shown([one], "accuracy"), shown([one], "auc")]
             for split, of in audit["splits"].items() for control, one in of["ahead_of"].items()]
-    calibration = "; ".join(f"{NAMES[split]} Brier score {of['calibration']['brier']:.3f}, expected calibration error "
-                            f"{of['calibration']['expected_error']:.3f}" for split, of in audit["splits"].items())
+    text = "{} Brier score {brier:.3f} (always 0.5: 0.25), expected calibration error {expected_error:.3f}"
+    calibration = "; ".join(text.format(NAMES[split], **of["calibration"]) for split, of in audit["splits"].items())
+    chance = [NAMES[split] for split, of in audit["splits"].items() if is_by_chance(of["probes"]["as it is"], controls, split)]
     return [f"### What is left of {name.upper()}'s score\n",
             table(["test set", "slices", "n", "accuracy", "sensitivity", "specificity", "AUC"], rows),
             "How far it is ahead of the controls, both scored on the same resamples of patients:\n",
             table(["test set", "control", "accuracy ahead by", "AUC ahead by"], lead),
             *(f"On {NAMES[split]} its AUC is not shown to be above that of: {'; '.join(not_behind(of)) or 'none of them'}.\n"
               for split, of in audit["splits"].items()),
+            *([f"On {' and '.join(chance)} its AUC lies in the range of the shuffled labels'.\n"] if chance else []),
             f"{in_words(audit['maps'])} Calibration: {calibration}.\n"]
+
+
+def is_by_chance(found, controls, split):
+    """Whether shuffled labels reach the AUC as well."""
+    (runs,) = (one["runs"] for one in controls if one["name"] == "shuffled labels" and one["split"] == split)
+    return found["auc"]["value"] <= max(run["auc"]["value"] for run in runs)
 
 
 def not_behind(found):

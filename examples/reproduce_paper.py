@@ -5,7 +5,12 @@
     python examples/reproduce_paper.py --data DIR --only arrangement-1/experiment-4 cnn-1
     python examples/reproduce_paper.py --quick                             a smoke run of every step on synthetic slices
 
-DIR holds COVID-CT as its repository does, COVID-SemiSeg beside it, and weights/squeezenet1_1_imagenet.npz for experiment 3.
+DIR holds COVID-CT as its repository does, COVID-SemiSeg beside it, and for experiment 3 SqueezeNet's ImageNet weights, which
+torchvision has; as arrays:
+
+    w = torchvision.models.squeezenet1_1(weights="IMAGENET1K_V1").state_dict()
+    numpy.savez("DIR/weights/squeezenet1_1_imagenet.npz", **{name: array.numpy() for name, array in w.items()})
+
 A study that was stopped goes on where it was. What the steps are stands in lightnet/training/study.py, what they found in
 docs/results.md. Not for clinical use.
 """

@@ -360,4 +360,4 @@ def test_weights_of_three_formats_are_the_same(tmp_path):
 def test_without_the_optional_packages_it_says_what_to_install(name, call):
     code = f"import sys; sys.modules[{name!r}] = None\nimport lightnet as ln\ntry: {call}\nexcept ln.BackendError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'lightnet[onnx]'" in done.stdout, done.stderr
+    assert "pip install -e '.[onnx]'" in done.stdout, done.stderr

@@ -1,7 +1,13 @@
 """What the README shows is what the code says."""
 
+import json
 import re
+import shlex
 from pathlib import Path
+
+import pytest
+
+from lightnet.cli import build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,7 +28,28 @@ def test_the_convolution_stands_in_the_code_as_the_readme_shows_it():
         assert line in conv, line
 
 
+@pytest.mark.parametrize("line", re.findall(r"^    lightnet (.*)$", README, flags=re.M))
+def test_commands_are_commands(line, capsys):
+    words = shlex.split(line, comments=True)
+    if "--help" in words:
+        with pytest.raises(SystemExit, match="0"):
+            build_parser().parse_args(words)
+    else:
+        build_parser().parse_args(words)
+
+
+def test_scores_are_those_of_the_results():
+    """cnn-1's and a control's accuracy on Test-1, and the paper's."""
+    chosen = json.loads((ROOT / "results" / "cnn-1" / "chosen.json").read_text())["seed"]
+    ours = json.loads((ROOT / "results" / "cnn-1" / f"seed-{chosen}" / "metrics.json").read_text())["test"]["accuracy"]
+    controls = json.loads((ROOT / "results" / "audit-1" / "audit.json").read_text())["controls"]
+    (header,) = (one["runs"][0]["accuracy"] for one in controls if (one["name"], one["split"]) == ("no pixel", "test1"))
+    found = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", README)
+    assert found == ["{value:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in (ours, header)]
+
+
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    rooms = [page for room in ("lightnet", "examples", "benchmarks", "results") for page in (ROOT / room).rglob("*.md")]
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *rooms]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text().replace("\n", " ")):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,4 +1,4 @@
-"""docs/results.md holds what the files under results/ say, and nothing that was typed."""
+"""docs/results.md holds what the files under results/ say, and typed texts only where it says so."""
 
 import importlib.util
 import json

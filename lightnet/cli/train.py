@@ -101,7 +101,7 @@ def on_cluster(address):
     try:
         from dask.distributed import Client
     except ImportError as error:
-        raise ln.BackendError("--cluster needs Dask: pip install 'lightnet[cluster]'") from error
+        raise ln.BackendError("--cluster needs Dask: pip install -e '.[cluster]' in lightnet's checkout") from error
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:

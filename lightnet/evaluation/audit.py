@@ -159,9 +159,10 @@ def in_words(maps):
     """Where a network's maps lie, as `probes.where_it_looks` found."""
     def of(name, form="{:.0%}"):
         return " to ".join(form.format(end(maps[f"{name}_untrained"])) for end in (min, max))
-    return ("Of what its maps depart from their median, over {n} slices of Test-1, {outside_lungs:.0%} lie outside the lungs, "
-            "which is {outside_lungs_area:.0%} of the slice, and {border:.0%} in the border, which is {border_area:.0%}. Of "
-            "{count} untrained networks' maps it is {lungs} and {around}; the correlation with these is {alike}.").format(
+    return ("A map's weight at a place is its distance from the map's median. Over {n} slices of Test-1 {outside_lungs:.0%} of "
+            "it lies outside the lungs, and {border:.0%} in the border; spread evenly it would be {outside_lungs_area:.0%} and "
+            "{border_area:.0%}, and of {count} untrained networks' maps it is {lungs} and {around}. The correlation with these "
+            "is {alike}.").format(
                 **maps, count=len(maps["border_untrained"]), lungs=of("outside_lungs"), around=of("border"),
                 alike=of("correlation", "{:.2f}"))
 

@@ -26,7 +26,8 @@ def package(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise BackendError(f"{name.split('.')[0]} cannot be imported ({error}): pip install 'lightnet[onnx]'") from error
+        raise BackendError(f"{name.split('.')[0]} cannot be imported ({error}): in lightnet's checkout, "
+                           "pip install -e '.[onnx]'") from error
 
 
 def read_model(path):

@@ -80,6 +80,11 @@ class Study:
             if not any(name.startswith(beginning) for name in steps):
                 raise ArgumentError(f"no step begins with {beginning}; there are {', '.join(steps)}")
         chosen = [name for name in steps if not self.only or name.startswith(tuple(self.only))]
+        for name in chosen:                                 # a file of weights that is missing shows now, not after days
+            make, *arguments = steps[name]
+            if make == self.search and not (Path(self.out) / name / "best.json").exists():
+                arrangement, experiment = arguments
+                self.job(arrangement, **EXPERIMENTS[experiment]).network()
         for name in chosen:
             make, *arguments = steps[name]
             print(f"\n{name}")
