@@ -97,12 +97,12 @@ class NoSchedule:
         return {}
 
 
-def forward_schedule(graph, x, observe):
+def forward_schedule(graph, x, shapes, observe):
     """What may be computed in place, forward (``fast/schedule.py``); nothing where somebody looks on."""
     if observe or _current == "numpy" or x.dtype != np.float32 or not fast_versions():
         return NoSchedule()
     from .fast.schedule import Forward
-    return Forward(graph, x.shape)
+    return Forward(graph, shapes)
 
 
 def backward_schedule(graph, observe, to_image):

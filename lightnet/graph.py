@@ -83,7 +83,7 @@ class Graph:
     def __init__(self, input_shape=(227, 227, 3), sizes=None, meta=None):
         self.input_shape, self.sizes, self.meta = tuple(input_shape), sizes, meta or {}
         self.nodes = {}
-        self.trained_shape = None                           # the output's, in the last training forward: backward's dy has it
+        self.trained_shapes = {}                            # of all values in the last training forward: their gradients' too
 
     def add(self, name, layer, *inputs):
         """Add a node that applies ``layer`` to the values named by ``inputs``; returns its name, for the next one to read.
@@ -132,15 +132,21 @@ class Graph:
         Raises
         ------
         ShapeError, DtypeError
-            Where x does not fit; a ShapeError from inside names the node.
+            Where x does not fit, or is a batch of no images in training; a ShapeError from inside names the node.
         """
         values = {IMAGE: self.admit(x)}
+        if training and not len(values[IMAGE]):
+            raise ShapeError("training on no images: they have no mean, no variance and no loss; expected one or more")
+        shapes = self.shapes(values[IMAGE].shape)
         readers = Counter(name for node in self.nodes.values() for name in node.inputs)
-        with forward_schedule(self, values[IMAGE], observe) as schedule:
+        with forward_schedule(self, values[IMAGE], shapes, observe) as schedule:
             for node in self.nodes.values():
                 inputs = [values[name] for name in node.inputs]
+                told = schedule.place(node, inputs)
                 with naming(node):
-                    y = values[node.name] = run_forward(node.layer, *inputs, training=training, **schedule.place(node, inputs))
+                    y = values[node.name] = run_forward(node.layer, *inputs, training=training, **told)
+                    if not told and y.shape != shapes[node.name]:           # who is told something is lightnet's own
+                        raise ShapeError(f"its output is of shape {y.shape}, its output_shape says {shapes[node.name]}")
                 if observe:
                     observe(node, inputs, y)
                 for name in node.inputs:                    # free what nobody will read any more
@@ -149,7 +155,7 @@ class Graph:
                         del values[name]
         y = values[self.output_name]
         if training:
-            self.trained_shape = y.shape
+            self.trained_shapes = shapes
         return y
 
     def backward(self, dy, observe=None, to_image=True):
@@ -175,11 +181,15 @@ class Graph:
                 if node.name not in gradients:
                     raise GraphError(f"node {node.name!r} leads nowhere: {self.output_name!r}, the output, does not depend on it")
                 node_dy = gradients.pop(node.name)
+                told = schedule.place(node, node_dy, gradients)
                 with naming(node):
-                    node_dx = run_backward(node.layer, node_dy, **schedule.place(node, node_dy, gradients))
+                    node_dx = run_backward(node.layer, node_dy, **told)
                 for name, dx in zip(node.inputs, node_dx if isinstance(node_dx, tuple) else (node_dx,)):
                     if name == IMAGE and not to_image:
                         continue
+                    if not told and dx.shape != self.trained_shapes[name]:
+                        raise ShapeError(f"node {node.name!r}: its backward returns a gradient of shape {dx.shape} for {name!r}, "
+                                         f"which is of shape {self.trained_shapes[name]}")
                     # A value that several nodes read acts on the loss through each of them: the gradients add up. Into a new
                     # array, not +=, since a layer may hand the same one to all its inputs (Add does).
                     gradients[name] = add(gradients[name], dx) if name in gradients else dx
@@ -203,10 +213,11 @@ class Graph:
 
     def admit_gradient(self, dy):
         """dy as an array in the network's precision, or a typed error."""
-        if self.trained_shape is None:
+        if not self.trained_shapes:
             raise BackwardError("backward needs a forward(..., training=True) before it")
-        if np.shape(dy) != self.trained_shape:
-            raise ShapeError(f"backward got a gradient of shape {np.shape(dy)}, expected the output's {self.trained_shape}")
+        expected = self.trained_shapes[self.output_name]
+        if np.shape(dy) != expected:
+            raise ShapeError(f"backward got a gradient of shape {np.shape(dy)}, expected the output's {expected}")
         return np.asarray(dy, self.dtype)
 
     @property

@@ -1,7 +1,7 @@
 """What each operation means, one number at a time: the oracle that the tests hold the layers against.
 
-Plain Python loops over plain indices, as in the equations. Nothing here is fast (a forward of the paper's network would
-take some ten minutes), nothing is shared with the code that it checks, and no function has more to it than its definition.
+Plain Python loops over plain indices, as in the equations. Nothing here is fast (a forward of the paper's network
+takes minutes), nothing is shared with the code that it checks, and no function has more to it than its definition.
 All images are (N, H, W, C); padding is ((top, bottom), (left, right)).
 """
 

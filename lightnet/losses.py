@@ -66,7 +66,9 @@ def softmax_cross_entropy(logits, labels):
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(f"logits of shape {logits.shape} and labels of shape {labels.shape}, expected (N, K) and (N,)")
     N, K = logits.shape
-    if not np.issubdtype(labels.dtype, np.integer) or N == 0 or labels.min() < 0 or labels.max() >= K:
+    if N == 0:
+        raise ShapeError("logits of no images: they have no mean loss; expected one or more")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= K:
         raise ShapeError(f"labels {labels[:5]}... of {labels.dtype}, expected integers from 0 to {K - 1}")
     row = np.arange(N)
     z = logits - logits.max(axis=1, keepdims=True)          # as in softmax

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .backend import fast_update
-from .errors import ArgumentError, BackwardError
+from .errors import ArgumentError, BackwardError, ShapeError
 
 
 class SGD:
@@ -69,12 +69,24 @@ class SGD:
         self.velocity = {name: np.zeros_like(w) for name, w in net.params.items()}
 
     def step(self):
-        """One update of every parameter from the gradients of the last backward."""
+        """One update of every parameter from the gradients of the last backward.
+
+        Raises
+        ------
+        BackwardError
+            A parameter has no gradient yet.
+        ShapeError
+            A parameter has another shape than when the optimizer, or its gradient, was made.
+        """
         grads = self.net.grads
         move = fast_update() or update
-        for name, w in self.net.params.items():
+        for name, w in self.net.params.items():             # all of them, before one moves
             if name not in grads:
                 raise BackwardError(f"parameter {name!r} has no gradient: call backward before step")
+            if not w.shape == grads[name].shape == self.velocity[name].shape:
+                raise ShapeError(f"parameter {name!r} is of shape {w.shape}, its gradient of {grads[name].shape}, its velocity "
+                                 f"of {self.velocity[name].shape}; after a change of parameters make another optimizer")
+        for name, w in self.net.params.items():
             lr = self.lr * self.factors.get(name, 1)
             move(w, self.velocity[name], grads[name], lr, self.momentum, self.l2 if is_weight(name) else 0)
 

@@ -57,7 +57,7 @@ class NodeProfile(NamedTuple):
 
 
 class Profile(list):
-    """A list of NodeProfile, one for each node; ``print`` shows it as a table with the slowest nodes' share."""
+    """A list of NodeProfile, one for each node; ``print`` shows it as a table, with each node's share of the time."""
 
     def __str__(self):
         total = sum(node.forward_ms + node.backward_ms for node in self)
@@ -82,7 +82,12 @@ def profile(net, x, repeats=3):
     -------
     Profile
         ``version`` says which code ran: "numpy" the layer's own, "numba" a fast one. ``cache_bytes`` is what the node
-        keeps between forward and backward.
+        keeps between forward and backward; two nodes may keep the same array, which counts for both.
+
+    Notes
+    -----
+    To time a node it must end before the next one begins: nothing is fused or computed in place, so a step takes less than the
+    sum (``benchmarks/training.py`` times whole steps).
 
     Raises
     ------
@@ -109,7 +114,7 @@ def profile(net, x, repeats=3):
     return Profile(NodeProfile(
         node.name, type(node.layer).__name__, "numpy" if version_that_ran(node.layer) is type(node.layer) else "numba",
         float(np.median(forward[node.name][1:])), float(np.median(backward[node.name][1:])), macs,
-        int(np.prod(shape)) * x.itemsize, sum(array.nbytes for array in node.layer.cache if isinstance(array, np.ndarray)))
+        int(np.prod(shape)) * x.itemsize, sum(array.nbytes for array in node.layer.cache or () if isinstance(array, np.ndarray)))
         for node, shape, _, macs in costs(net, shapes))
 
 

@@ -166,12 +166,20 @@ class BrokenNorm(BatchNorm2D):
         return 0 * super().backward(dy)
 
 
+class OtherArgument(Right):
+    """What it keeps is not what it was given."""
+
+    def __init__(self, channels=3, slope=4.0):
+        super().__init__(channels)
+        self.slope = 1 / slope
+
+
 FAULTS = {
     BrokenNorm: "input", WrongSign: "input", OneWrongElement: "factor", Forgotten: "shift", WrongShape: "shift",
     Zero: "input", Adds: "shift", Double: "y", DoubleGradient: "shift", WritesInput: "input 0",
     WritesInputAtInference: "input 0", DoubleAtInference: "y outside training", WritesUpstream: "dy",
     InferenceState: "calls", InferenceCache: "cache", NoRecall: "backward", WrongOutputShape: "output_shape",
-    ForgottenArgument: "config", ReadsMemory: "y", Raises: "forward",
+    ForgottenArgument: "config", OtherArgument: "config", ReadsMemory: "y", Raises: "forward",
 }
 
 
@@ -226,6 +234,25 @@ def test_a_subclass_never_runs_the_fast_version():
     g.add("conv", Doubled(3, 4, 3, seed=0), "image")
     x = np.ones(SHAPE, np.float32)
     np.testing.assert_allclose(g.forward(x), 2 * Conv2D(3, 4, 3, seed=0).forward(x), rtol=1e-6)
+
+
+class NoGradients:
+    """A fast version that computes y, and nothing else."""
+
+    @staticmethod
+    def forward(layer, x, training=False):
+        layer.cache = (x,)
+        return Right.forward(layer, x)
+
+    @staticmethod
+    def backward(layer, dy):
+        return ()
+
+
+def test_a_fast_version_that_forgets_gradients_is_found(monkeypatch):
+    monkeypatch.setattr("lightnet.checks.contract.version_for", lambda layer, *xs: NoGradients)
+    found = {problem.name: problem.text for problem in ln.check_layer(Right(), SHAPE).problems}
+    assert {"dx of input 0", "factor", "shift"} <= found.keys() and "is missing" in found["factor"]
 
 
 MY_LAYER = """

@@ -171,6 +171,10 @@ def test_a_weight_that_was_put_in_the_layers_place(kind, F, kernel, change):
     layer.params["weight"] = np.zeros((*layer.params["weight"].shape[:3], 24), np.float32)
     with pytest.raises(ln.ShapeError, match="a weight of shape"):
         run_forward(layer, x)
+    layer = kind(16, F, kernel, seed=0)
+    layer.params["bias"] = np.ones(1, np.float32)
+    with pytest.raises(ln.ShapeError, match="a bias of"):
+        run_forward(layer, x)
 
 
 class Binary(Layer):

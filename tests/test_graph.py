@@ -1,5 +1,7 @@
 """The graph: two loops, names, errors, observers, and what walks it."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,49 @@ def test_wrong_input():
     g.forward(np.zeros((1, 6, 6, 2), np.float32), training=True)
     with pytest.raises(ln.ShapeError, match=r"expected the output's \(1, 3\)"):
         g.backward(np.ones(3))
+
+
+class Halved(Layer):
+    """Every other pixel; what it gives back can be wrong in shape."""
+
+    def __init__(self, foretells=True, broadcasts=True):
+        super().__init__()
+        self.foretells, self.broadcasts = foretells, broadcasts
+
+    def forward(self, x, training=False):
+        self.cache = (x.shape,) if training else None
+        return x[:, ::2, ::2]
+
+    def backward(self, dy):
+        (shape,) = self.recall()
+        dx = np.zeros(shape, dy.dtype)
+        dx[:, ::2, ::2] = dy
+        return dx if self.broadcasts else dy
+
+    def output_shape(self, shape):
+        N, H, W, C = shape
+        return (N, -(-H // 2), -(-W // 2), C) if self.foretells else shape
+
+
+@pytest.mark.parametrize("which", ["numpy", "numba"])
+def test_a_layer_of_ones_own_whose_shapes_are_wrong_is_named(which):
+    """Fast versions behind it compute addresses from them."""
+    x = np.random.default_rng(0).random((2, 6, 6, 3), np.float32)
+    for layer, words in ((Halved(), None), (Halved(foretells=False), "'own': its output is of shape .2, 3, 3, 4"),
+                         (Halved(broadcasts=False), "'own': its backward returns a gradient of shape .2, 3, 3, 4")):
+        g = ln.Graph((6, 6, 3))
+        g.add("after", Conv2D(4, 4, 3, padding=1, seed=1), g.add("own", layer, g.add("elu", ELU(), g.add(
+            "conv", Conv2D(3, 4, 3, padding=1, seed=0), "image"))))
+        with ln.backend(which), nullcontext() if words is None else pytest.raises(ln.ShapeError, match=words):
+            g.backward(np.ones_like(g.forward(x, training=True)))
+
+
+def test_training_on_no_images():
+    g = ln.Graph((6, 6, 3))
+    g.add("conv", Conv2D(3, 4, 3, seed=0), "image")
+    assert g.forward(np.zeros((0, 6, 6, 3), np.float32)).shape == (0, 4, 4, 4)
+    with pytest.raises(ln.ShapeError, match="no images"):
+        g.forward(np.zeros((0, 6, 6, 3), np.float32), training=True)
 
 
 def test_a_shape_error_from_inside_names_the_node():

@@ -175,6 +175,24 @@ def test_batch_norm_statistics_run():
     np.testing.assert_allclose(layer.state["running_mean"], 0.19 * mean)
 
 
+def test_batch_norm_of_many_pixels():
+    """A constant channel gives 0: added one by one in float32, its 400,000 numbers would not have their own mean."""
+    layer = BatchNorm2D(1)
+    y = layer.forward(np.full((32, 113, 113, 1), 3.3, np.float32), training=True)
+    assert np.abs(y).max() < 1e-3 and layer.state["running_var"] == pytest.approx(0.9)
+    layer.backward(np.full(y.shape, 0.1, np.float32))
+    assert layer.grads["shift"] == pytest.approx(0.1 * y.size, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind, arguments", [(ELU, [1.0]), (BatchNorm2D, [3, 1e-5, 0.1]), (Dropout, [0.5])])
+def test_a_number_of_numpys_does_not_change_the_precision(kind, arguments):
+    """With one of its float64 scalars NumPy would compute in float64 from there on."""
+    layer = kind(*(np.float64(one) if isinstance(one, float) else one for one in arguments))
+    x = np.ones((2, 3, 3, 3), np.float32)
+    y = layer.forward(x, training=True)
+    assert y.dtype == layer.backward(x).dtype == layer.forward(x).dtype == np.float32
+
+
 def test_batch_norm_undoes_a_bias_and_a_stretch():
     """dx has no part along the constant and none along xhat."""
     rng = np.random.default_rng(0)
@@ -224,6 +242,8 @@ def test_shapes_that_do_not_fit(layer, shape, words):
 
 
 @pytest.mark.parametrize("make", [
+    lambda: Conv2D(3, 4, (1, 2, 3)), lambda: Conv2D(3, 4, 3, padding=(1, 2, 3)), lambda: ConvTranspose2D(3, 4, 3, 2, 0, 1.5),
+    lambda: ConvTranspose2D(3, 4, 3, 2, 0, (1,)),
     lambda: Conv2D(3, 4, 0), lambda: Conv2D(3, 4, 3, stride=0), lambda: Conv2D(3, 4, 3, padding=-1),
     lambda: MaxPool2D(2, padding=2), lambda: ConvTranspose2D(3, 4, 3, stride=2, output_padding=2),
     lambda: Dropout(1.0), lambda: Concat().output_shape((1, 2, 2, 3), (1, 2, 3, 3)), lambda: Add().output_shape((1, 2), (1, 3)),

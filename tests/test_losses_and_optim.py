@@ -82,6 +82,17 @@ def test_step_needs_backward():
         ln.SGD(ln.layers.Dense(2, 2), lr=1).step()
 
 
+@pytest.mark.parametrize("broken", ["params", "grads"])
+def test_a_step_of_shapes_that_do_not_fit_moves_nothing(broken):
+    """Fast code would write where nothing is; and half a step is worse than none."""
+    layer, opt = quadratic(l2=0)
+    layer.params, layer.grads = dict(sorted(layer.params.items())), layer.grads         # bias first
+    getattr(layer, broken)["weight"] = np.zeros((2, 9), np.float32)
+    with pytest.raises(ln.ShapeError, match="'weight' is of shape.*another optimizer"):
+        opt.step()
+    assert (layer.params["bias"] == 8).all()
+
+
 def test_step_keeps_precision_and_gradients():
     layer, opt = quadratic(l2=0.1)
     opt.step()

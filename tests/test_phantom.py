@@ -155,6 +155,10 @@ def test_two_sets_do_not_mix(tmp_path):
     phantom.write(tmp_path, 4, seed=0)
     with pytest.raises(DatasetError, match=r"slice-0001\.png.*empty the folder"):
         phantom.write(tmp_path, 2, seed=1)
+    (tmp_path / "COVID" / "below").mkdir()
+    (tmp_path / "COVID" / "below" / "a.jpg").touch()
+    with pytest.raises(DatasetError, match=r"a\.jpg.*empty the folder"):       # all that `read_folder` would take for a slice
+        phantom.write(tmp_path, 4, seed=0)
 
 
 def test_unwritable_folder(tmp_path):

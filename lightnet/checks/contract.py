@@ -4,6 +4,7 @@ Each check below gets the layer, float32 inputs and a fitting dy, and yields (na
 """
 
 import copy
+from itertools import zip_longest
 
 import numpy as np
 
@@ -91,6 +92,9 @@ def config_rebuilds(layer, xs, dy):
     for name, array in layer.params.items():
         if twin.params[name].shape != array.shape:
             yield "config", f"rebuilds {name} with shape {twin.params[name].shape}, expected {array.shape}"
+    for name, value in twin.config.items():
+        if not np.array_equal(value, layer.config[name]):
+            yield "config", f"rebuilds {name} as {value}, expected {layer.config[name]}: keep the argument as it was given"
 
 
 def fast_version_agrees(layer, xs, dy):
@@ -102,10 +106,10 @@ def fast_version_agrees(layer, xs, dy):
         twin = copy.deepcopy(layer)
         if not close(version.forward(twin, *xs, training=training), copy.deepcopy(layer).forward(*xs, training=training), 1e-5):
             yield "y", f"of the fast version differs (training={training})"
-    dxs = as_tuple(version.backward(twin, dy))
-    for name, a, b in pairs(run(layer, xs, dy), (None, dxs, twin.grads, twin.state)):
-        if b is not None and not close(a, b, 1e-4):
-            yield name, "of the fast version differs"
+    dxs, (y, *right) = as_tuple(version.backward(twin, dy)), run(layer, xs, dy)
+    for name, a, b in pairs((y, *right), (y, dxs, twin.grads, twin.state)):
+        if b is None or not close(a, b, 1e-4):
+            yield name, "of the fast version " + ("is missing" if b is None else "differs")
 
 
 CONTRACT = (shape_is_foretold, precision_is_kept, any_memory_layout_does, inference_leaves_no_trace, backward_repeats,
@@ -155,7 +159,7 @@ def pairs(run_a, run_b):
     """(name, array of a, array of b) for everything in two results of `run`."""
     (y, dxs, grads, state), (y_b, dxs_b, grads_b, state_b) = run_a, run_b
     yield "y", y, y_b
-    yield from ((f"dx of input {i}", a, b) for i, (a, b) in enumerate(zip(dxs, dxs_b)))
+    yield from ((f"dx of input {i}", a, b) for i, (a, b) in enumerate(zip_longest(dxs, dxs_b)))
     for ours, theirs in ((grads, grads_b), (state, state_b)):
         yield from ((name, array, theirs.get(name)) for name, array in ours.items())
 

@@ -14,7 +14,7 @@ def batches(greys, labels, size, meta, rng=None):
     Parameters
     ----------
     greys : ndarray (M, S, S)
-        Resized slices, as `lightnet.data.load` gives them.
+        Resized slices, as `lightnet.data.slices.load` gives them.
     labels : ndarray (M,)
     size : int
         N; the last batch may be smaller.

@@ -25,6 +25,7 @@ from scipy import ndimage
 from ..errors import DatasetError
 from ..files import whole
 from .anatomy import AIR, TISSUE, Body, chest, paint, random_field, vessels
+from .images import list_images
 from .prepare import CLASSES
 
 NOTE = "synthetic slice drawn by lightnet.data.phantom; not a patient"
@@ -118,7 +119,7 @@ def write(folder, count, seed):
     try:
         for name in CLASSES:
             (folder / name).mkdir(parents=True, exist_ok=True)
-            others = set((folder / name).glob("*.png")).difference(paths)
+            others = set(list_images([folder / name])).difference(paths)
             if others:
                 raise DatasetError(f"{min(others)}: not one of the {count} slices to write, and two sets would mix; "
                                    "empty the folder or choose another")

@@ -1,4 +1,4 @@
-"""Convolution on the register tile (``kernels/tile.py``): no columns are made, forward or backward."""
+"""Convolution on the register tile (``kernels/tile.py``): no columns are made, but for dx with a stride (``products.py``)."""
 
 from ..kernels import memory
 from ..kernels.images import regular
@@ -13,8 +13,8 @@ def forward(layer, x, training=False, out=None, elu=False, pool=None):
         return pooled.forward(layer, x, pool, training, out)
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
-    weight = products.weight_of(layer, (layer.in_channels, layer.out_channels))
-    bias, finish = layer.params["bias"], ELU if elu else STORE
+    weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
+    finish = ELU if elu else STORE
     if winograd.serves(layer):
         job = winograd.correlation(x, weight, bias, layer.padding, y, finish)
     else:

@@ -12,8 +12,8 @@ def forward(layer, x, training=False, out=None):
     """``y = col2im(x @ W.T) + b``; keeps x."""
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
-    weight = products.weight_of(layer, (layer.out_channels, layer.in_channels))
-    later(products.adjoint(x, weight, layer.params["bias"], layer.stride, layer.padding, y), len(x))
+    weight, bias = products.parameters(layer, (layer.out_channels, layer.in_channels))
+    later(products.adjoint(x, weight, bias, layer.stride, layer.padding, y), len(x))
     if training:
         layer.cache = (x,)
     return y

@@ -29,7 +29,7 @@ def forward(layer, x, pool, training=False, out=None):
     """``y = ELU(max over the window of im2col(x) @ W + b)``; the pool keeps the winners, and y, from which the slope is read."""
     between_shape = layer.output_shape(x.shape)
     x, shape = regular(x), pool.output_shape(between_shape)
-    weight, bias = products.weight_of(layer, (layer.in_channels, layer.out_channels)), layer.params["bias"]
+    weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
     y, winner = memory.empty(shape) if out is None else out, winners(pool, shape)
 
     def job(start, stop):

@@ -27,12 +27,13 @@ NOTHING = np.empty(1, np.float32)                       # scratch where none is 
 NEAR = 1 << 20                                          # bytes of gradients to work on at a time
 
 
-def weight_of(layer, channels):
-    """The layer's weight, if it is of the kernel and of these channels: every address is worked out from them."""
-    weight, expected = layer.params["weight"], (*layer.kernel, *channels)
-    if weight.shape != expected:
-        raise ShapeError(f"{type(layer).__name__}: a weight of shape {weight.shape}, expected {expected}")
-    return weight
+def parameters(layer, channels):
+    """The layer's weight and bias, if they are of its kernel and of these channels: every address is worked out from them."""
+    weight, bias, expected = layer.params["weight"], layer.params["bias"], (*layer.kernel, *channels)
+    if weight.shape != expected or bias.shape != (layer.out_channels,):
+        raise ShapeError(f"{type(layer).__name__}: a weight of shape {weight.shape} and a bias of {bias.shape}, expected "
+                         f"{expected} and {(layer.out_channels,)}")
+    return weight, bias
 
 
 def correlation(x, weight, bias, stride, padding, y, finish=STORE):

@@ -57,10 +57,10 @@ class Together:
 
 
 class Forward(Together):
-    """Where each node of a graph may compute its output, for one input shape."""
+    """Where each node of a graph may compute its output, given the shapes of all values."""
 
-    def __init__(self, graph, input_shape):
-        self.shapes = graph.shapes(input_shape)
+    def __init__(self, graph, shapes):
+        self.shapes = shapes
         self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
         self.homes, self.over_input, self.then_elu, self.wholes = {}, set(), set(), {}
         self.then_pool, self.pooled = {}, {}            # pooled: the convolution that computes an ELU and its pool

@@ -3,7 +3,8 @@
 The operating system hands out memory in pages, and fills each with zeros at its first touch. A step of the paper's network
 makes gigabytes of arrays, so that ``np.empty`` for each costs as much as the arithmetic. Here the memory of an array goes back
 to a pool when Python drops the last reference to it or to a view of it, and the next array of about that size gets it. So the
-plan of who may use which memory when is Python's own reference counting: what Graph lets go is free.
+plan of who may use which memory when is Python's own reference counting: what Graph lets go is free. To the system it is
+given back only when arrays of other sizes are needed, and never below the most that was in use at once.
 
 Blocks begin near the edges of large pages (2 MB, on Linux), which save the processor most of its address look-ups.
 """

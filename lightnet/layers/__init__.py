@@ -1,4 +1,4 @@
-"""The layers, one idea a file, in NumPy alone. Read base, conv, conv_transpose, batch_norm, then the rest."""
+"""The layers, one idea a file, in NumPy alone. README.md says in which order to read them."""
 
 from .activation import ELU, ReLU
 from .base import Layer

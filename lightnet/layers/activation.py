@@ -40,7 +40,7 @@ class ELU(Layer):
         super().__init__()
         if not alpha > 0:
             raise ArgumentError(f"ELU: alpha {alpha}, expected a positive number")
-        self.alpha = alpha
+        self.alpha = float(alpha)                           # NumPy's own float64 would make all of x one
 
     def forward(self, x, training=False):
         """``y = max(x, 0) + alpha * (exp(min(x, 0)) - 1)``.  (Clevert et al. 2015, equation 15)"""

@@ -134,22 +134,20 @@ class Layer:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.config.items())})"
 
 
-def pair(value, name):
-    """``3`` or ``(3, 5)`` as ``(height, width)``; for kernels and strides: integers of at least 1."""
-    height, width = (value, value) if not np.iterable(value) else value
-    if not all(isinstance(side, Integral) and side >= 1 for side in (height, width)):
-        raise ShapeError(f"{name} {value}: expected an integer of 1 or more, or two")
-    return int(height), int(width)
+def pair(value, name, least=1):
+    """``3`` or ``(3, 5)`` as ``(height, width)``: for kernels and strides, integers of at least 1."""
+    sides = tuple(value) if np.iterable(value) else (value, value)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side >= least for side in sides):
+        raise ShapeError(f"{name} {value}: expected an integer of {least} or more, or two")
+    return int(sides[0]), int(sides[1])
 
 
 def two_pairs(padding):
     """Padding ``1``, ``(height, width)`` or ``((top, bottom), (left, right))`` in that last form."""
-    rows, columns = padding if np.iterable(padding) else (padding, padding)
-    top, bottom = rows if np.iterable(rows) else (rows, rows)
-    left, right = columns if np.iterable(columns) else (columns, columns)
-    if not all(isinstance(side, Integral) and side >= 0 for side in (top, bottom, left, right)):
-        raise ShapeError(f"padding {padding}: expected integers of 0 or more")
-    return (int(top), int(bottom)), (int(left), int(right))
+    axes = tuple(padding) if np.iterable(padding) else (padding, padding)
+    if len(axes) != 2:
+        raise ShapeError(f"padding {padding}: expected an integer, (height, width) or ((top, bottom), (left, right))")
+    return tuple(pair(axis, "padding", least=0) for axis in axes)
 
 
 def expect_image(layer, shape, channels=None):

@@ -71,7 +71,7 @@ class BatchNorm2D(Layer):
 
     def __init__(self, channels, eps=1e-5, momentum=0.1):
         super().__init__()
-        self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.channels, self.eps, self.momentum = channels, float(eps), float(momentum)
         self.params["scale"] = np.ones(channels, np.float32)
         self.params["shift"] = np.zeros(channels, np.float32)
         self.state["running_mean"] = np.zeros(channels, np.float32)
@@ -81,8 +81,9 @@ class BatchNorm2D(Layer):
         """``y = scale * (x - mean) / std + shift``.  (Ioffe and Szegedy 2015, algorithm 1)"""
         self.output_shape(x.shape)
         if training:
-            mean = x.mean(axis=PIXELS)                                 # (C,)
-            var = np.square(x - mean).mean(axis=PIXELS)                # (C,)
+            M = x.size // self.channels
+            mean = total(x) / M                                        # (C,)
+            var = total(np.square(x - mean)) / M                       # (C,)
             self.track("running_mean", mean)
             self.track("running_var", var)
         else:
@@ -101,11 +102,16 @@ class BatchNorm2D(Layer):
     def backward(self, dy):
         """``dx = scale / std * (dy - mean(dy) - xhat * mean(dy * xhat))``.  (Section 3, chain rule, simplified)"""
         xhat, std = self.recall()
-        self.grads["shift"] = dy.sum(axis=PIXELS)
-        self.grads["scale"] = (dy * xhat).sum(axis=PIXELS)
+        self.grads["shift"] = total(dy)
+        self.grads["scale"] = total(dy * xhat)
         M = dy.size // self.channels
         return self.params["scale"] / std * (dy - self.grads["shift"] / M - xhat * (self.grads["scale"] / M))
 
     def output_shape(self, shape):
         """The input's shape."""
         return tuple(expect_image(self, shape, self.channels))
+
+
+def total(x):
+    """The sum over all pixels, (C,). In float64: half a million numbers added one by one in float32 keep one digit or two."""
+    return x.sum(axis=PIXELS, dtype=np.float64).astype(x.dtype)

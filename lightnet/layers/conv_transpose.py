@@ -23,8 +23,6 @@ Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010; Dumo
 arithmetic for deep learning", 2016 (arXiv:1603.07285), chapter 4.
 """
 
-from numbers import Integral
-
 import numpy as np
 
 from ..errors import ShapeError
@@ -71,10 +69,9 @@ class ConvTranspose2D(Layer):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel, self.stride, self.padding = pair(kernel, "kernel"), pair(stride, "stride"), two_pairs(padding)
-        extra = (output_padding,) * 2 if isinstance(output_padding, Integral) else tuple(output_padding)
-        if not all(0 <= more < step for more, step in zip(extra, self.stride)):
-            raise ShapeError(f"output_padding {output_padding}: expected 0 or more, and less than the stride {stride}")
-        self.output_padding = extra
+        self.output_padding = pair(output_padding, "output_padding", least=0)
+        if not all(more < step for more, step in zip(self.output_padding, self.stride)):
+            raise ShapeError(f"output_padding {output_padding}: expected less than the stride {stride}")
         (KH, KW), (SH, SW) = self.kernel, self.stride
         fan_in = in_channels * KH * KW / (SH * SW)          # stamps are a stride apart: so many products meet in a pixel
         self.params["weight"] = he_normal((KH, KW, out_channels, in_channels), fan_in, seed)

@@ -39,7 +39,7 @@ class Dropout(Layer):
         super().__init__()
         if not 0 <= rate < 1:
             raise ArgumentError(f"Dropout: rate {rate}, expected 0 <= rate < 1")
-        self.rate, self.rng = rate, np.random.default_rng(seed)
+        self.rate, self.rng = float(rate), np.random.default_rng(seed)
 
     def forward(self, x, training=False):
         """``y = x * mask``, mask 0 with probability rate, else ``1 / (1 - rate)``; ``y = x`` at inference."""

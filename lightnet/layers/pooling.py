@@ -79,7 +79,7 @@ def overhang(size, kernel, stride, before, after):
 
 
 class MaxPool2D(Pool2D):
-    """Max pooling: ``y[n, i, j, c]`` is the largest value of channel c in window (i, j); padding never wins.
+    """Max pooling: ``y[n, i, j, c]`` is the largest value of channel c in window (i, j); padding never wins against a number.
 
     See `Pool2D` for the parameters.
 
