@@ -112,7 +112,7 @@ def steps(options):
     predict, x = ln.compile(common.trained_like(ln.models.light_cnn(seed=0)), options.threads), common.images(1)
     predict(x)
     runner = predict.runner(predict.net, x.shape[1:])
-    phases, memory = list(executed(runner.plan)), runner.memory(0)
+    phases, memory = list(executed(runner.plan)), runner.room(0).memory
     times, whole, peaks = [[] for _ in phases], [], []
     for _ in range(options.rounds):
         peaks.append(peak(options.quick))

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIGHTNET, TORCH = {"lightnet fast", "lightnet plain"}, {"PyTorch NCHW", "PyTorch channels-last"}
-ENGINES = {**dict.fromkeys(TORCH, {"torch"}), "ONNX Runtime": {"onnxruntime", "onnx"}, "OpenVINO": {"openvino", "onnx"}}
+OWN_CHOICE = "OpenVINO, its own choice"                 # of precision
+ENGINES = {**dict.fromkeys(TORCH, {"torch"}), "ONNX Runtime": {"onnxruntime", "onnx"},
+           **dict.fromkeys(("OpenVINO", OWN_CHOICE), {"openvino", "onnx"})}
 
 
 def is_installed(name):
@@ -82,7 +84,7 @@ def test_inference(tmp_path, blocked):
     assert set(toy["engines"]) | set(toy["left_out"]) == mine | set(ENGINES) | {"ncnn", "LiteRT"}
     for name, row in toy["engines"].items():
         assert set(row) == {"ms_per_image", "seconds", "apart"} and len(row["seconds"]) == 10
-        assert row["apart"] < 1e-4, name                        # they compute the same
+        assert row["apart"] < (0.05 if name == OWN_CHOICE else 1e-4), name                 # they compute the same
     assert toy["nominal_gflop"] == pytest.approx(2 * 0.467226560)                      # net.summary()'s last line
     assert 0.5 * toy["nominal_gflop"] < toy["executed_gflop"] < toy["nominal_gflop"]   # Winograd saves more than bands cost
     steps = report["runs"]["1"]["steps"]
