@@ -281,7 +281,8 @@ def time_row():
         rows += [[f"{name}, {threads} thread{'s' * (threads != '1')}", f"{row['ms_per_image']:.1f}"]
                  for name, row in run["1"]["engines"].items()]
     return ["## The time for an image\n", table(["", "ms"], rows),
-            f"`python benchmarks/inference.py --batch 1 --json results/inference.json`, {report['machine']['cpu']}, "
+            f"`python benchmarks/inference.py --rounds {report['settings']['rounds']} --json results/inference.json`, "
+            f"{report['machine']['cpu']}, "
             f"{report['date'][:10]}; more in [benchmarks.md](benchmarks.md).\n"]
 
 

@@ -48,6 +48,19 @@ def test_scores_are_those_of_the_results():
     assert found == ["{value:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in (ours, header)]
 
 
+def test_times_are_those_of_the_benchmark():
+    runs = json.loads((ROOT / "results" / "inference.json").read_text())["runs"]
+    one, two = ({name: row["ms_per_image"] for name, row in runs[threads]["1"]["engines"].items()} for threads in "12")
+    mine, other = "lightnet compiled", "OpenVINO"
+    text = " ".join(README.split())
+    assert f"takes {one[mine]:.1f} ms on one core and {two[mine]:.1f} ms on two of a server, " in text
+    assert f"{one[mine] / one[other]:.2f} and {two[mine] / two[other]:.2f} of OpenVINO's time on the same cores" in text
+    table = (ROOT / "docs" / "benchmarks.md").read_text()
+    for name in one:
+        cells = [runs[threads][batch]["engines"][name]["ms_per_image"] for batch in ("1", "16") for threads in "12"]
+        assert re.search(rf"^\| \**{name}.*" + ".*".join(rf"\| \**{cell:.1f}\** " for cell in cells), table, re.M), name
+
+
 def test_links_lead_somewhere():
     rooms = [page for room in ("lightnet", "examples", "benchmarks", "results") for page in (ROOT / room).rglob("*.md")]
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *rooms]:
