@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import layers
-from .errors import CheckpointError, LightnetError
+from .errors import ArgumentError, CheckpointError, LightnetError
 from .files import read_arrays, whole
 from .graph import Graph
 from .sizes import SizeRule
@@ -31,6 +31,8 @@ def save(net, path):
     ------
     FileError
         Where the file cannot be written.
+    ArgumentError
+        Where ``net.meta``, or an argument of a layer, is nothing that JSON has.
 
     Examples
     --------
@@ -41,8 +43,18 @@ def save(net, path):
     >>> bool((load(path).params["fc.weight"] == net.params["fc.weight"]).all())
     True
     """
+    text = as_text(describe(net))
     with whole(path, "wb") as file:
-        np.savez(file, graph=np.array(json.dumps(describe(net))), **named_arrays(net))
+        np.savez(file, graph=np.array(text), **named_arrays(net))
+
+
+def as_text(value):
+    """A value as JSON; numbers and arrays of NumPy as Python's."""
+    try:
+        return json.dumps(value, default=lambda other: other.tolist())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(f"net.meta, or an argument of a layer, cannot be kept ({error}); expected numbers, texts, lists and "
+                            "dicts") from error
 
 
 def load(path, layers=()):

@@ -24,6 +24,18 @@ def save_in(folder):
     return net, folder / "net.npz"
 
 
+def test_numbers_of_numpy_are_kept_and_what_json_has_not_is_named(tmp_path):
+    net = ln.Graph((4, 4, 3), meta={"mean": np.float32(0.5), "sides": np.arange(2)})
+    net.add("fc", ln.layers.Dense(np.int64(48), 2), net.add("flat", ln.layers.Flatten(), "image"))
+    ln.save(net, tmp_path / "a.npz")
+    again = ln.load(tmp_path / "a.npz")
+    assert again.meta == {"mean": 0.5, "sides": [0, 1]} and again.nodes["fc"].layer.config == net.nodes["fc"].layer.config
+    net.meta["file"] = tmp_path
+    with pytest.raises(ln.ArgumentError, match="cannot be kept"):
+        ln.save(net, tmp_path / "a.npz")
+    assert ln.load(tmp_path / "a.npz").meta == again.meta
+
+
 def test_everything_comes_back(saved):
     net, path = saved
     back = ln.load(path)

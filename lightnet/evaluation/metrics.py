@@ -1,6 +1,7 @@
 """What a classifier's scores are worth: six metrics, each with the interval within which it is known.
 
-Label 1 is COVID, the positive class, 0 is non-COVID; a slice is predicted COVID where its score ``p_covid >= 0.5``.
+Label 1 is COVID, the positive class, 0 is non-COVID; a slice is predicted COVID where its score ``p_covid >= 0.5``. (A training's
+history takes the larger logit, and of equal ones, which a dead network has, the first: non-COVID.)
 With TP, FP, TN, FN the counts of the confusion matrix (Fawcett 2006, figure 1):
 
     accuracy    = (TP + TN) / N             precision = TP / (TP + FP)

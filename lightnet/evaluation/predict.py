@@ -9,11 +9,12 @@ import numpy as np
 
 from ..cores import num_threads
 from ..data.images import read_image
-from ..data.prepare import prepare
+from ..data.prepare import CLASSES, prepare
 from ..engine import compile
 from ..errors import CheckpointError, LightnetError
 from ..losses import softmax
 from .cam import class_activation_maps
+from .metrics import THRESHOLD
 
 BATCH = 16
 AHEAD = 2 * BATCH                               # files that are read before they are needed
@@ -32,8 +33,8 @@ class Prediction(NamedTuple):
 
     @property
     def label(self):
-        """The likelier class."""
-        return "COVID" if self.p_covid >= 0.5 else "non-COVID"
+        """The likelier class; None where the file could not be read."""
+        return None if self.p_covid is None else CLASSES[self.p_covid >= THRESHOLD]
 
 
 def predict_files(net, files, maps=False):

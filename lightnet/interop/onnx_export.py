@@ -5,7 +5,6 @@ nodes than the Graph has only where ONNX needs them for the same numbers: its gl
 Flatten removes, and its Flatten goes through the channels first, so that lightnet's needs a Transpose before it.
 """
 
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from .. import layers
 from ..errors import GraphError
 from ..files import whole
 from ..graph import IMAGE
+from ..model_file import as_text
 from ..transform import fold_batch_norm
 from .onnx_file import package
 from .onnx_layers import LeakyReLU, Softmax
@@ -88,7 +88,7 @@ def to_model(net, fold=False, softmax=False):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                    producer_name="lightnet", doc_string="Not for clinical use.")
     kept = {"meta": net.meta, "sizes": net.sizes}
-    onnx.helper.set_model_props(model, {META: json.dumps(kept), **{key: json.dumps(value) for key, value in net.meta.items()}})
+    onnx.helper.set_model_props(model, {META: as_text(kept), **{key: as_text(value) for key, value in net.meta.items()}})
     return model
 
 

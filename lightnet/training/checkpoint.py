@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..files import read_arrays, whole
-from ..model_file import describe, named_arrays
+from ..model_file import as_text, describe, named_arrays
 
 
 def save_checkpoint(path, trainer, fingerprint):
@@ -34,9 +34,9 @@ def save_checkpoint(path, trainer, fingerprint):
     FileError
         Where the file cannot be written.
     """
-    text = json.dumps({"network": describe(trainer.net)["nodes"], "fingerprint": fingerprint, "history": trainer.history,
-                       "versions": versions(),
-                       "generators": {name: rng.bit_generator.state for name, rng in generators(trainer).items()}})
+    text = as_text({"network": describe(trainer.net)["nodes"], "fingerprint": fingerprint, "history": trainer.history,
+                    "versions": versions(),
+                    "generators": {name: rng.bit_generator.state for name, rng in generators(trainer).items()}})
     with whole(path, "wb") as file:
         np.savez(file, training=np.array(text), **arrays_of(trainer))
 
@@ -103,7 +103,7 @@ def processor():
 
 def as_json(value):
     """The value as it comes back from a JSON file: tuples as lists."""
-    return json.loads(json.dumps(value))
+    return json.loads(as_text(value))
 
 
 def kinds(arrays):
