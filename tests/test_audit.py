@@ -121,7 +121,7 @@ def test_the_whole_audit(arranged, tmp_path, monkeypatch, capsys):
     on_test = found["networks"]["cnn"]["splits"]["test1"]
     assert on_test["probes"].keys() == PROBES.keys() and on_test["sources"].keys() == {"SIRM", "COVID-CT"}
     assert on_test["sources"]["SIRM"]["n"] == 4 + 6 and on_test["probes"]["as it is"]["n"] == 12
-    assert "lie outside the lungs" in printed and "Not for clinical use" in printed
+    assert "lies outside the lungs" in printed and "Not for clinical use" in printed
 
 
 def test_brier_score_is_scikit_learns():

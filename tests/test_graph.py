@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lightnet as ln
+from lightnet.backend import has_numba
 from lightnet.layers import ELU, Add, BatchNorm2D, Conv2D, Dense, Dropout, Flatten, GlobalAvgPool, Layer
 
 
@@ -165,7 +166,7 @@ class Halved(Layer):
         return (N, -(-H // 2), -(-W // 2), C) if self.foretells else shape
 
 
-@pytest.mark.parametrize("which", ["numpy", "numba"])
+@pytest.mark.parametrize("which", ["numpy", *["numba"] * has_numba()])
 def test_a_layer_of_ones_own_whose_shapes_are_wrong_is_named(which):
     """Fast versions behind it compute addresses from them."""
     x = np.random.default_rng(0).random((2, 6, 6, 3), np.float32)
