@@ -227,8 +227,7 @@ def finals():
     lines = ["## Table 5: CNN-1 and CNN-2\n",
              f"`light_cnn` at {size}x{size}, {FINAL['epochs']} epochs, the rate falling after epoch {FINAL['decay_after']}, "
              f"with the values of experiment {PROPOSED}'s best attempt, which was at {found_at}x{found_at}; several seeds, one "
-             "chosen by its validation accuracy "
-             "(`results/cnn-*/chosen.json`).\n"]
+             "chosen by its validation accuracy (`results/cnn-*/chosen.json`).\n"]
     rows = []
     for name, test, key in TESTS:
         theirs = paper_table(5)[f"{name.upper()}, {test}"]

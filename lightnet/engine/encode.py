@@ -9,7 +9,7 @@ from ..kernels.compiling import CHECK
 from ..kernels.tile import PANELS
 from ..kernels.vector import LANES
 from .program import STEP, TASK, Program
-from .steps import Foreign, Sums
+from .steps import Sums
 
 
 def encode(plan):
@@ -24,7 +24,7 @@ def encode(plan):
                       "target_private": step.target.buffer.lines > 0})
     tasks, units, phases = [], [0], [0]
     for group, bands in zip(plan.groups, plan.bands):
-        if not is_foreign(group):
+        if not group.is_foreign:
             for unit in column_units(group, plan.threads) if group.by_columns else band_units(group, bands):
                 tasks += unit
                 units.append(len(tasks))
@@ -40,7 +40,7 @@ def encode(plan):
 def sections(groups):
     """What to run, in order: (first, last) of phases in a row, and between these layers that run by themselves."""
     found, phase = [], 0
-    for alone, several in groupby(groups, is_foreign):
+    for alone, several in groupby(groups, lambda group: group.is_foreign):
         several = list(several)
         if alone:
             found += [group.steps[0] for group in several]
@@ -48,11 +48,6 @@ def sections(groups):
             found.append((phase, phase + len(several)))
             phase += len(several)
     return found
-
-
-def is_foreign(group):
-    """Whether it is a layer that the compiled loop does not know."""
-    return isinstance(group.steps[0], Foreign)
 
 
 def fill(record, values):

@@ -43,9 +43,14 @@ class Group:
         return self.steps[-1].lines
 
     @property
+    def is_foreign(self):
+        """Whether it is a layer that the compiled loop does not know, by itself."""
+        return isinstance(self.steps[0], Foreign)
+
+    @property
     def is_complete(self):
         """Whether nothing can follow: a layer that runs by itself, or sums that wait for all bands."""
-        return isinstance(self.steps[-1], (Foreign, Sums))
+        return self.is_foreign or isinstance(self.steps[-1], Sums)
 
     def admits(self, step, is_read_once):
         """Whether the step can follow the others; ``is_read_once(step)`` says whether one step alone reads its output."""

@@ -33,7 +33,7 @@ class Plan:
         layout = Layout(net, self.shape, wanted_padding(net, self.shape))
         self.steps, self.output = list(steps_of(net, layout)), layout.places[net.output_name]
         self.groups = groups_of(self.steps)
-        self.bands = [None if group.by_columns or isinstance(group.steps[0], Foreign) else group.bands(threads)
+        self.bands = [None if group.by_columns or group.is_foreign else group.bands(threads)
                       for group in self.groups]
         self.place_buffers()
         self.program, self.sections = encode(self)
@@ -97,7 +97,7 @@ class Plan:
 
     def cut(self, group, bands):
         """How a group is cut into units, in words."""
-        if isinstance(group.steps[0], Foreign):
+        if group.is_foreign:
             return "the layer's own forward"
         if group.by_columns:
             return f"columns, in {min(self.threads, -(-group.steps[0].panels // PANELS))}"

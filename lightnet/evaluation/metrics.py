@@ -170,8 +170,8 @@ def evaluate(labels, scores, groups=None, resamples=2000, seed=0):
 def difference(labels, scores, others, groups=None, resamples=2000, seed=0):
     """Each metric of one classifier's scores minus that of another's, on the same samples, with its 95 % interval.
 
-    Both are computed of the same resamples: what makes a resample easy makes it easy for both. So the
-    difference may have an interval without 0 where the two own intervals overlap.
+    Both are computed of the same resamples: what makes a resample easy makes it easy for both. So the difference
+    may have an interval without 0 where the two own intervals overlap.
 
     Parameters
     ----------

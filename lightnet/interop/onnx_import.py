@@ -109,8 +109,8 @@ class Importer:
             raise CheckpointError(f"its input {inputs[0].name!r} is of {dtype}; expected floating point")
         self.dtype = np.dtype(np.float64 if dtype == np.float64 else np.float32)
         readers = [node for node in nodes if inputs[0].name in node.input]
-        perms = [attributes_of(node).get("perm") if node.op_type == "Transpose" else None for node in readers]
-        layout = "NHWC" if perms and all(perm is not None and tuple(perm) == (0, 3, 1, 2) for perm in perms) else "NCHW"
+        perms = {tuple(attributes_of(node).get("perm", ())) for node in readers}              # a Transpose alone has one
+        layout = "NHWC" if perms == {(0, 3, 1, 2)} else "NCHW"
         sides = [side.dim_value for side in tensor.shape.dim]
         self.batch, kept = sides[0] if sides else 0, self.metadata(model)
         if input_shape is None:

@@ -84,7 +84,9 @@ class Study:
             make, *arguments = steps[name]
             if make == self.search and not (Path(self.out) / name / "best.json").exists():
                 arrangement, experiment = arguments
-                self.job(arrangement, **EXPERIMENTS[experiment]).network()
+                first = self.job(arrangement, **EXPERIMENTS[experiment])
+                if first.imagenet:
+                    first.network()
         for name in chosen:
             make, *arguments = steps[name]
             print(f"\n{name}")
