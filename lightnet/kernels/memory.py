@@ -9,9 +9,11 @@ given back only when arrays of other sizes are needed, and never below the most 
 Blocks begin near the edges of large pages (2 MB, on Linux), which save the processor most of its address look-ups.
 """
 
+import collections
 import math
 import mmap
 import threading
+import weakref
 
 import numpy as np
 
@@ -26,19 +28,23 @@ class Pool:
     Attributes
     ----------
     used, peak, total : int
-        Bytes in arrays now, the most there ever were at once, and all that the pool holds.
+        Bytes in arrays when ``collect`` last ran, the most there ever were at once, and all that the pool holds.
+    returned : deque of Loan
+        Of arrays that are gone, since then.
     """
 
     def __init__(self):
-        self.lock = threading.RLock()           # a garbage collection may free a block while one is being taken
+        self.lock = threading.Lock()
         self.free = {}                          # size: blocks
+        self.returned = collections.deque()
         self.used, self.peak, self.total, self.made = 0, 0, 0, 0
 
     def take(self, size):
         """A free block of this size, or one that is not much too large, or a new one."""
         with self.lock:
-            if size not in self.free:           # from the second step on most sizes are
-                larger = min((other for other in list(self.free) if size < other <= SLACK * size), default=None)
+            self.collect()
+            if not self.free.get(size):         # from the second step on most sizes are there
+                larger = min((other for other in self.free if size < other <= SLACK * size and self.free[other]), default=None)
                 if larger is None:
                     self.make(size)
                 else:
@@ -48,13 +54,20 @@ class Pool:
             self.peak = max(self.peak, self.used)
             return block
 
+    def collect(self):
+        """Blocks whose arrays are gone become free."""
+        while self.returned:
+            block = self.returned.popleft().block
+            self.free.setdefault(block.size, []).append(block)
+            self.used -= block.size
+
     def make(self, size):
         """A new free block; where other sizes were needed before, those that wait for longest go."""
         block = Block(size, self.made)          # it may fail: nothing is noted before
         self.free.setdefault(size, []).append(block)
         self.made, self.total = self.made + 1, self.total + size
-        for other in [other for other in list(self.free) if other != size]:     # a list at once: a garbage collection adds to it
-            while other in self.free and self.total > SLACK * max(self.peak, self.used + size):
+        for other in [other for other in self.free if other != size]:
+            while self.free.get(other) and self.total > SLACK * max(self.peak, self.used + size):
                 self.pop(other)
                 self.total -= other
 
@@ -64,12 +77,6 @@ class Pool:
         if not self.free[size]:
             del self.free[size]                 # and come back at the end: the order is that of the last return
         return block
-
-    def give_back(self, block):
-        """The block's array is gone."""
-        with self.lock:
-            self.used -= block.size
-            self.free.setdefault(block.size, []).append(block)
 
 
 class Block:
@@ -89,14 +96,22 @@ pool = Pool()
 
 
 class Lease:
-    """What an array's memory belongs to: with the last array that refers to it, the block goes back."""
+    """What an array's memory belongs to: with the last array that refers to it, the block goes back.
 
-    def __init__(self, block, shape, dtype):
-        self.block = block
+    Not by a ``__del__``: that is Python code, which Ctrl-C can hit, and an exception in there is printed and forgotten. The
+    callback of a weak reference is called before what the lease holds is let go, and ``deque.append`` is not Python code.
+    """
+
+    def __init__(self, block, shape, dtype, returned):
+        self.loan = Loan(self, returned.append)
+        self.loan.block = block
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (block.address, False)}
 
-    def __del__(self, pool=pool):               # bound here, for when the interpreter ends the module is emptied first
-        pool.give_back(self.block)
+
+class Loan(weakref.ref):
+    """A weak reference to a lease, and its block."""
+
+    __slots__ = ("block",)
 
 
 def empty(shape, dtype=np.float32):
@@ -106,4 +121,4 @@ def empty(shape, dtype=np.float32):
     size = dtype.itemsize * math.prod(shape)
     if size < SMALL:
         return np.empty(shape, dtype)
-    return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype))
+    return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype, pool.returned))
