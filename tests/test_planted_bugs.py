@@ -208,7 +208,7 @@ BUGS = [
     Bug("a search that sees the round that it proposes", "training.search:Search.propose",
         "fitted(done, self.job.seed + first)", "fitted(done, len(done) + np.random.randint(99))",
         test_search.test_proposals_follow_from_the_attempts_before),
-    Bug("half a line in the journal", "training.search:Journal.read",
+    Bug("half a line in the journal", "training.journal:Journal.read",
         'text[:text.rfind("\\n") + 1]', "text",
         test_search.test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named, (FOLDER,)),
     Bug("the training with the highest loss chosen", "training.study:choose",

@@ -16,7 +16,7 @@ from lightnet.cli import main
 from lightnet.errors import ArgumentError, CheckpointError
 from lightnet.training import search, study
 from lightnet.training.job import Job, read_sets
-from lightnet.training.search import RANGES, Journal, Search, attempt
+from lightnet.training.search import RANGES, Search, attempt, journal_of
 
 TELLS_TIME = ("seconds", "ended", "threads")
 
@@ -178,10 +178,10 @@ def test_a_line_that_was_cut_off_is_dropped_and_a_damaged_one_is_named(tmp_path)
     file = tmp_path / "journal.jsonl"
     whole = json.dumps({"number": 0, "lr": 0.1, "momentum": 0.9, "l2": 0.0, "accuracy": 0.5}) + "\n"
     file.write_text(whole + whole[:20])
-    assert list(Journal(file).attempts) == [0] and file.read_text() == whole
+    assert list(journal_of(tmp_path).attempts) == [0] and file.read_text() == whole
     file.write_text(whole + '{"number": 1}\n')
     with pytest.raises(CheckpointError, match="line 2"):
-        Journal(file)
+        journal_of(tmp_path)
 
 
 def test_an_attempt_that_diverges_counts_for_a_coin(tmp_path):

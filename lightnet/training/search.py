@@ -22,8 +22,6 @@ References
 """
 
 import dataclasses
-import json
-import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -40,12 +38,12 @@ from tqdm import tqdm
 
 from ..cores import num_threads, set_num_threads
 from ..data import covid_ct
-from ..data.manifest import digest, manifest
-from ..errors import ArgumentError, CheckpointError, FileError, TrainingError
+from ..errors import ArgumentError, CheckpointError, TrainingError
 from ..evaluation import search_plots
-from ..files import read_json, whole, write_json
+from ..files import read_json, write_json
 from .checkpoint import versions
 from .job import Job, read_sets, say_what_is_transferred, slices_of
+from .journal import Journal, name_of
 from .run import free_folder
 
 RANGES = {"lr": (1e-4, 1e-1, "log-uniform"), "momentum": (0.5, 0.99, "uniform"), "l2": (1e-12, 1e-2, "log-uniform")}
@@ -155,7 +153,7 @@ def go_on(folder, attempts=None, data=None):
     folder, search = Path(folder), kept_in(folder)
     if data:
         search.job = dataclasses.replace(search.job, data=data)
-    made = len(Journal(folder / "journal.jsonl").attempts)
+    made = len(journal_of(folder).attempts)
     if attempts and attempts < made:
         raise ArgumentError(f"{folder}: has {made} attempts already, expected at least as many, not {attempts}")
     if attempts:
@@ -176,9 +174,14 @@ def write_settings(search, folder):
     write_json(folder / "search.json", dataclasses.asdict(search))
 
 
+def journal_of(folder):
+    """The attempts that were made in a folder."""
+    return Journal(folder / "journal.jsonl", (*RANGES, "accuracy"))
+
+
 def run(search, folder):
     """Make every attempt that the journal does not have yet; returns the best one."""
-    journal = Journal(folder / "journal.jsonl")
+    journal = journal_of(folder)
     if len(journal.attempts) < search.attempts:
         slices = training_slices(search.job, folder)
         journal.take(slices)
@@ -220,7 +223,7 @@ def again(folder, number, data=None):
         The journal has no such attempt.
     """
     folder, search = Path(folder), kept_in(folder)
-    attempts = Journal(folder / "journal.jsonl").attempts
+    attempts = journal_of(folder).attempts
     if number not in attempts:
         raise CheckpointError(f"{folder / 'journal.jsonl'} has no attempt {number}; it has {sorted(attempts)}")
     kept = attempts[number]
@@ -263,60 +266,3 @@ def attempt(job, sets, number, threads):
             "validation_loss": last.get("validation_loss"), "diverged": not last, "epochs": len(trainer.history),
             "size": job.size, "seconds": round(time.perf_counter() - began, 1), "threads": threads,
             "ended": datetime.now().isoformat("T", "seconds"), **versions()}
-
-
-def name_of(slices):
-    """A short name for these very slices, from the checksums of their files."""
-    return digest(manifest(slices))[:12]
-
-
-class Journal:
-    """The attempts of a search by number, and the file that has them, a line of JSON each.
-
-    A line that was cut off when the process was killed is dropped, with the attempt.
-    """
-
-    def __init__(self, path):
-        self.path, self.attempts, self.slices = path, {}, None
-        if path.exists():
-            self.read()
-
-    def read(self):
-        """Take the file's attempts, and leave whole lines only in it."""
-        text = self.path.read_text(errors="replace")
-        complete = text[:text.rfind("\n") + 1]
-        for number, line in enumerate(complete.splitlines(), start=1):
-            try:
-                found = json.loads(line)
-                self.attempts[found["number"]] = found
-                point_of(found), found["accuracy"]
-            except (ValueError, TypeError, KeyError) as error:
-                raise CheckpointError(f"{self.path}, line {number}: no attempt ({type(error).__name__}: {error}); expected what "
-                                      "`lightnet search` wrote. Remove the line, and its attempt is made again") from error
-        if complete != text:
-            with whole(self.path) as file:
-                file.write(complete)
-
-    def take(self, slices):
-        """Name these slices in every line from now on; a CheckpointError where an attempt was made with others."""
-        self.slices = name_of(slices)
-        for number, one in self.attempts.items():
-            if one.get("slices", self.slices) != self.slices:
-                raise CheckpointError(f"{self.path}: attempt {number} was made with the slices {one['slices']}, expected "
-                                      f"{self.slices}, which are there now. Go on with the same, or begin another search")
-
-    def append(self, result):
-        """Add an attempt; it is on disk when this returns."""
-        result = {**result, "slices": self.slices}
-        self.attempts[result["number"]] = result
-        try:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(result) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be written ({error.strerror}); every attempt must be, make room") from error
-
-    def upto(self, number):
-        """The attempts below a number, in order."""
-        return [self.attempts[k] for k in sorted(self.attempts) if k < number]
