@@ -17,7 +17,7 @@ not shown, and the controls below speak against it. lightnet's code is under the
 that made them admit research and non-commercial use only.
 
 ```python
-net = ln.load("cnn-1")                                  # a Graph, as any other; net.meta says how images are prepared
+net = ln.load("cnn-2")                                  # a Graph, as any other; net.meta says how images are prepared
 ```
 """
 

@@ -152,9 +152,9 @@ def test_plain_and_vector_tiles_agree():
     a, b, out, bias = random_operands(rng, table, 1, False)
     wanted = expected(table, 1, a, b, out, bias, STORE)
     for p, (at_b, at_out) in enumerate(zip(table.panels_b, table.panels_out)):         # one at a time: there is no second
-        tile.plain_tile(tile.ROWS, 1, a.memory, 0, table.rows, 0, table.segments_a, table.step_a, b.memory, at_b, at_b,
+        tile.plain_tile(tile.ROWS, a.memory, 0, table.rows, 0, table.segments_a, table.step_a, b.memory, at_b,
                         table.segments_b, table.step_b, 0, len(table.segments_a), table.length,
-                        out.memory, at_out, at_out, table.rows_out, bias, p * LANES, p * LANES, STORE)
+                        out.memory, at_out, table.rows_out, bias, p * LANES, STORE)
     np.testing.assert_allclose(out.memory, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -476,7 +476,7 @@ PLAIN_STEP = """
 import numpy as np
 import lightnet as ln
 from lightnet.kernels import tile, exponential
-assert tile.tile is tile.plain_tile and exponential.elu is exponential.plain_elu
+assert tile.tiles is tile.plain_tiles and exponential.elu is exponential.plain_elu
 x, results = np.random.default_rng(0).standard_normal((2, 33, 33, 3)).astype(np.float32), []
 for name in ("numpy", "numba"):
     net = ln.models.light_cnn(seed=0)
@@ -503,7 +503,7 @@ OTHER_TILE = """
 import numpy as np
 from test_kernels import agree_on, random_tables
 from lightnet.kernels import sandwich, tile, vector
-assert (tile.ROWS, tile.PANELS, sandwich.WIDTH) == (6, 1, 8) and tile.tile is tile.ir_tile, vector.features()
+assert (tile.ROWS, tile.PANELS, sandwich.WIDTH) == (6, 1, 8) and tile.tiles is tile.ir_tiles, vector.features()
 for rows in (*range(1, 14), 12 * tile.ROWS + 1):
     rng = np.random.default_rng(rows)
     agree_on(random_tables(rng, rows), 2, tile.STORE, rng)

@@ -65,11 +65,11 @@ def evaluate(options):
 def add_predict(commands):
     """``lightnet predict``."""
     parser = command(commands, "predict", predict, "classify image files, as CSV: file, label, p_covid", """\
-  lightnet predict slice.png --model runs/synthetic/model.npz
-  lightnet predict FOLDER --model runs/synthetic/model.npz --csv predictions.csv
-  lightnet predict FOLDER --model runs/synthetic/model.npz --cam maps        where in each slice the network finds what""")
+  lightnet predict slice.png
+  lightnet predict FOLDER --csv predictions.csv --model runs/synthetic/model.npz
+  lightnet predict FOLDER --csv predictions.csv --cam maps            where in each slice the network finds what""")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
-    parser.add_argument("--model", required=True, help=A_MODEL)
+    parser.add_argument("--model", default="cnn-2", help=f"{A_MODEL} (default: %(default)s)")
     parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
     parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there, all on one "
                         "scale")
@@ -81,6 +81,7 @@ def predict(options):
     net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
     if not files:
         raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
+    print(f"lightnet: p_covid by {options.model}; not for clinical use", file=sys.stderr)
     failed, mapped, text = 0, [], {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
         writer = csv.writer(out, lineterminator="\n")

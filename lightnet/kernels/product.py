@@ -17,10 +17,9 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .images import Flat
-from .tile import ADD, LANES, PANELS, ROWS, tile
+from .tile import ADD, ALL, LANES, NONE, PANELS, ROWS, tiles
 from .vector import HAS_IR, prefetch
 
-ALL, NONE = -1, -2                                      # which products get a bias
 BLOCK = 12                                              # tiles of rows that share a panel while it is near
 
 
@@ -84,26 +83,31 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
 @compiled
 def one_pass(tables, part, a, b, out, bias):
     """A part of the sum: all rows and columns. a, b, out: `Flat`, from one product to the next a stride on."""
-    a0, b0, out0 = a.start, b.start, out.start
-    rows, panels = len(tables.rows), len(tables.panels_b)
-    tiles = (rows + ROWS - 1) // ROWS                   # of equal heights, or with a difference of one
-    for product in range(part.products):                # in here: a call of this function costs as much as a small product
-        has_bias = part.biased == ALL or part.biased == product
-        for first in range(0, tiles, BLOCK):
-            last = min(first + BLOCK, tiles)
+    rows, panels, no_bias = len(tables.rows), len(tables.panels_b), len(bias) - LANES
+    count = (rows + ROWS - 1) // ROWS                   # tiles of rows, the first few of them one row higher than the others
+    low, higher = divmod(rows, max(count, 1))
+    together = count == 1                               # a run goes through all products; else through the tiles of one
+    for product in range(1 if together else part.products):         # in here: a call of this function costs 180 cycles
+        a0, b0, out0 = a.start + product * a.stride, b.start + product * b.stride, out.start + product * out.stride
+        biased = part.biased if together else ALL if part.biased == ALL or part.biased == product else NONE
+        for first in range(0, count, BLOCK):
+            last = min(first + BLOCK, count)
+            middle = max(first, min(higher, last))
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
-                for t in range(first, last):
-                    r, height = t * rows // tiles, (t + 1) * rows // tiles - t * rows // tiles
-                    if HAS_IR and tables.ahead:
-                        fetch(tables, p, r, r + height, a.memory, a0)
-                    tile(height, width, a.memory, a0, tables.rows, r, tables.segments_a, tables.step_a,
-                         b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], tables.segments_b, tables.step_b,
-                         part.first, part.last, tables.length,
-                         out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out,
-                         bias, p * LANES if has_bias else len(bias) - LANES, q * LANES if has_bias else len(bias) - LANES,
-                         part.finish)
-        a0, b0, out0 = a0 + a.stride, b0 + b.stride, out0 + out.stride
+                for t, stop, height in ((first, middle, low + 1), (middle, last, low)):
+                    r = t * low + min(t, higher)
+                    if HAS_IR and tables.ahead and t < stop:
+                        fetch(tables, p, r, r + (stop - t) * height, a.memory, a0)
+                    run = part.products if together else stop - t
+                    if t < stop:
+                        tiles(run, height, width,
+                              a.memory, a0, a.stride * together, tables.rows, r, height * (not together),
+                              tables.segments_a, tables.step_a,
+                              b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], b.stride * together,
+                              tables.segments_b, tables.step_b, part.first, part.last, tables.length,
+                              out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], out.stride * together,
+                              tables.rows_out, bias, p * LANES, q * LANES, no_bias, biased, part.finish)
 
 
 @compiled
@@ -129,24 +133,17 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     is read from end to end, and serves many tiles.
     """
     rows, panels, K = len(tables.rows), len(tables.panels_b), (stop - start) * tables.length
-    tiles = (rows + ROWS - 1) // ROWS
     segments_a, segments_b = tables.segments_a[start:stop], tables.segments_b[start:stop]
     for p in range(panels):
         copy_columns(segments_b, tables.length, tables.step_b, b, b0 + tables.panels_b[p], scratch, p * K * LANES)
-    side_by_side, zero = np.arange(BLOCK * ROWS), np.zeros(1, np.int64)
+    side_by_side, zero, in_panels = np.arange(BLOCK * ROWS), np.zeros(1, np.int64), np.arange(panels) * (K * LANES)
     aside = panels * K * LANES
-    for first in range(0, tiles, BLOCK):
-        last = min(first + BLOCK, tiles)
-        r0, r1 = first * rows // tiles, last * rows // tiles
+    for r0 in range(0, rows, BLOCK * ROWS):
+        r1 = min(r0 + BLOCK * ROWS, rows)
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
-        for p in range(0, panels, PANELS):
-            width, q, no_bias = min(PANELS, panels - p), min(p + 1, panels - 1), len(bias) - LANES
-            for t in range(first, last):
-                r = t * rows // tiles
-                tile((t + 1) * rows // tiles - r, width, scratch, aside, side_by_side, r - r0, zero, r1 - r0,
-                     scratch, p * K * LANES, q * K * LANES, zero, LANES, 0, 1, K,
-                     out, out0 + tables.panels_out[p], out0 + tables.panels_out[q], tables.rows_out[r0:r1],
-                     bias, no_bias, no_bias, finish)
+        copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
+                        tables.panels_out, 1, 0, 0)
+        one_pass(copied, Part(0, 1, 1, NONE, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
 
 
 @compiled

@@ -21,7 +21,10 @@ While it multiplies it asks for the part of ``b`` that it will need 192 steps la
 few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms).
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
-``tile`` writes it down, in LLVM's IR. Both are tested to agree.
+``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses, bias and
+stores, and while these are worked out the multipliers run dry: for 45 cycles so, for 110 with that loop in Python, where all that
+the function knows besides comes from the stack again for each tile. (16 steps, as in fire2, are 256 cycles.) Both versions are
+tested to agree.
 """
 
 import numpy as np
@@ -33,25 +36,30 @@ from .compiling import compiled
 from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
+ALL, NONE = -1, -2                                      # which tiles get a bias
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 AHEAD = 192 * LANES                                     # how far ahead b is asked for: 192 steps of k, if b is packed
 ROWS, PANELS = (8, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
 
 
 @intrinsic
-def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
-            out, out0, out1, rows_out, bias, bias0, bias1, finish):
-    """Paste the tile of so many rows, and of one panel or two, into the function that calls it.
+def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
+             b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
+             out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish):
+    """Paste ``count`` tiles of so many rows, and of one panel or two, into the function that calls it.
 
-    It begins at ``a[a0]``, takes ``height`` rows of the tables from the r-th, and segments s0 to s1; of b, out and bias one panel
-    begins at ``b[b0]``, the other at ``b[b1]``.
+    The first one begins at ``a[a0]``, takes ``height`` rows of the tables from the r-th, and segments s0 to s1; of b, out and
+    bias one panel begins at ``b[b0]``, the other at ``b[b1]``. The next one's numbers begin ``a_next`` on in a, and so on, and
+    its rows ``r_next`` on. Tile number ``biased`` gets the bias, or `ALL` do; the others get what stands at ``bias[no_bias]``.
     """
-    signature = types.void(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
-                           out, out0, out1, rows_out, bias, bias0, bias1, finish)
+    signature = types.void(count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
+                           b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
+                           out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish)
 
     def generate(context, builder, signature, arguments):
-        (height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
-         out, out0, out1, rows_out, bias, bias0, bias1, finish) = arguments
+        (count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
+         b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
+         out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish) = arguments
         kinds = dict(zip(arguments, signature.args))
         builder.function.attributes.add("noinline")     # one copy of this much code is enough
 
@@ -61,7 +69,7 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
         def entry(table, *index):
             return builder.load(place(table, *index))
 
-        def sums_of(height, panels):
+        def sums_of(height, r, a0, panels):
             """The tile itself: a row's sums of all panels, then the next row's."""
             begins = [builder.add(a0, entry(rows, r, integer(m))) for m in range(height)]
 
@@ -83,9 +91,10 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
             zeros = [vector.constant(0, LANES)] * (height * len(panels))
             return vector.loop(builder, builder.sub(s1, s0), zeros, segment)
 
-        def stored(sums, outs, biases):
+        def stored(sums, t, r, outs, biases):
             """Bias, and into memory."""
-            offsets = [vector.load(builder, place(bias, start), LANES) for start in biases]
+            has_bias = builder.or_(builder.icmp_signed("==", biased, integer(ALL)), builder.icmp_signed("==", biased, t))
+            offsets = [vector.load(builder, place(bias, builder.select(has_bias, start, no_bias)), LANES) for start in biases]
             height = len(sums) // len(outs)
             places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(height) for start in outs]
             sums = [builder.fadd(total, offset) for total, offset in zip(sums, offsets * height)]
@@ -100,21 +109,34 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
                 with otherwise:
                     each(lambda total, where: total)
 
-        def of_width(panels, outs, biases):
-            vector.switch(builder, height, {m: lambda m=m: stored(sums_of(m, panels), outs, biases)
-                                            for m in range(1, ROWS + 1)})
+        def run(height, panels, outs, biases):
+            """All tiles."""
+            def one(t, moving):
+                r, a0, at_b, at_out = moving
+                sums = sums_of(height, r, a0, [builder.add(panel, at_b) for panel in panels])
+                stored(sums, t, r, [builder.add(start, at_out) for start in outs], biases)
+                return [builder.add(*pair) for pair in zip(moving, (r_next, a_next, b_next, out_next))]
+            vector.loop(builder, count, [r, a0, integer(0), integer(0)], one)
+
+        def of_width(*columns):
+            vector.switch(builder, height, {m: lambda m=m: run(m, *columns) for m in range(1, ROWS + 1)})
 
         def activate(emit):
-            """Each stored vector becomes its activation. A short loop for all heights: what was just stored is still at hand."""
-            def row(m, _):
-                def panel(p, _):
-                    start = builder.select(builder.icmp_signed("==", p, integer(0)), out0, out1)
-                    where = place(out, start, entry(rows_out, r, m))
-                    vector.store(builder, emit(builder, vector.load(builder, where, LANES)), where)
+            """Each stored vector becomes its activation. Short loops for all heights: what was just stored is still at hand."""
+            def one(t, moving):
+                r, at_out = moving
+
+                def row(m, _):
+                    def panel(p, _):
+                        start = builder.select(builder.icmp_signed("==", p, integer(0)), out0, out1)
+                        where = place(out, start, at_out, entry(rows_out, r, m))
+                        vector.store(builder, emit(builder, vector.load(builder, where, LANES)), where)
+                        return []
+                    vector.loop(builder, width, [], panel)
                     return []
-                vector.loop(builder, width, [], panel)
-                return []
-            vector.loop(builder, height, [], row)
+                vector.loop(builder, height, [], row)
+                return [builder.add(r, r_next), builder.add(at_out, out_next)]
+            vector.loop(builder, count, [r, integer(0)], one)
         vector.switch(builder, width, {
             1: lambda: of_width([b0], [out0], [bias0]),
             **({2: lambda: of_width([b0, b1], [out0, out1], [bias0, bias1])} if PANELS == 2 else {}),
@@ -125,9 +147,9 @@ def ir_tile(typing, height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1
 
 
 @compiled
-def plain_tile(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, segments_b, step_b, s0, s1, length,
-               out, out0, out1, rows_out, bias, bias0, bias1, finish):
-    """The same in plain loops: for processors without vector multiply-add, and to read. It takes one panel."""
+def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, step_b, s0, s1, length,
+               out, out0, rows_out, bias, bias0, finish):
+    """A tile in plain loops, of one panel: for processors without vector multiply-add, and to read."""
     sums = np.empty(LANES, np.float32)
     for m in range(r, r + height):
         sums[:] = bias[bias0:bias0 + LANES]
@@ -148,4 +170,16 @@ def plain_tile(height, width, a, a0, rows, r, segments_a, step_a, b, b0, b1, seg
                 out[o + lane] = np.float32(0) if out[o + lane] < 0 else out[o + lane]
 
 
-tile = ir_tile if vector.HAS_IR else plain_tile
+@compiled
+def plain_tiles(count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
+                b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
+                out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish):
+    """As ``ir_tiles``; one panel."""
+    for t in range(count):
+        start = bias0 if biased == ALL or biased == t else no_bias
+        plain_tile(height, a, a0 + t * a_next, rows, r + t * r_next, segments_a, step_a,
+                   b, b0 + t * b_next, segments_b, step_b, s0, s1, length, out, out0 + t * out_next, rows_out,
+                   bias, start, finish)
+
+
+tiles = ir_tiles if vector.HAS_IR else plain_tiles
