@@ -18,11 +18,12 @@ from .vector import integer
 WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: 36 pixels of them, in registers or close by
 
 
-def sandwich(matrix, finish=STORE, slope=False):
+def sandwich(matrix, finish=STORE, slope=False, far=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
     ``finish`` is the tile's: y is written, added to, or its ELU or ReLU is written. With ``slope`` x is first multiplied by the
-    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha.
+    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha. With ``far`` the places of y are
+    asked for beforehand: a store to memory that is not in the nearest cache makes those behind it wait.
     """
     if not vector.HAS_IR:
         return plain_sandwich(np.float32(matrix), finish, slope)
@@ -45,6 +46,9 @@ def sandwich(matrix, finish=STORE, slope=False):
             output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
             return builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
 
+        if far:
+            for i, j in np.ndindex(m, m):
+                vector.ask_for(builder, place(y, y0, y_row, i, y_column, j), to_write=True)
         columns = [times(builder, matrix, [pixel(i, j) for i in range(n)]) for j in range(n)]
         for i in range(m):
             for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):

@@ -86,13 +86,14 @@ def store(builder, value, place):
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
 
 
-def ask_for(builder, place):
-    """Ask memory for a cache line, into the second-level cache; wherever it is: an address that does not exist does no harm."""
+def ask_for(builder, place, to_write=False):
+    """Ask memory for a cache line, into the second-level cache, or to write to it, into the first; wherever it is: an address that
+    does not exist does no harm."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    read, second_level, data = number(0), number(2), number(1)
-    builder.call(function, [builder.bitcast(place, byte), read, second_level, data])
+    purpose = [number(1), number(3)] if to_write else [number(0), number(2)]
+    builder.call(function, [builder.bitcast(place, byte), *purpose, number(1)])
 
 
 @intrinsic

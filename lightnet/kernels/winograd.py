@@ -68,7 +68,8 @@ def block_of(count):
 
 
 A, B, G = matrices(POINTS)
-inputs_forward, outputs_forward, outputs_elu, outputs_relu = sandwich(B.T), *(sandwich(A.T, to) for to in (STORE, ELU, RELU))
+inputs_forward = sandwich(B.T)
+outputs_forward, outputs_elu, outputs_relu = (sandwich(A.T, finish, far=True) for finish in (STORE, ELU, RELU))
 outputs_backward, inputs_backward = sandwich(A, slope=True), sandwich(B, ADD)
 weights_forward, weights_backward = sandwich(G), sandwich(G.T)
 
