@@ -201,6 +201,12 @@ CASES = {
         a_convolution(64), ("pool", MaxPool2D(2)), ("b", conv(64, 64), "a"),
         ("up", ConvTranspose2D(64, 16, 2, 2, seed=0), "pool"), ("both", Concat(), "up", "b"), ("c", conv(80, 4)),
         shape=(4, 4, 3)),
+    "a large transposed convolution": lambda: graph(
+        ("b", conv(3, 16)), ("a", conv(3, 256, 3, 2), "image"), ("up", ConvTranspose2D(256, 32, 2, 2, seed=0)),
+        ("both", Concat(), "up", "b"), ("mix", conv(48, 16)), ("elu", ELU()), ("mean", GlobalAvgPool()), shape=(16, 12, 3)),
+    "a large transposed convolution last": lambda: graph(
+        ("a", conv(16, 320)), ("pad", conv(320, 16, 3), "a"), ("up", ConvTranspose2D(320, 64, (3, 4), (3, 4), seed=0), "a"),
+        shape=(4, 10, 16)),
     "a fire module": lambda: graph(
         ("a", conv(3, 48, 3, 2)), ("elu", ELU()), ("pool", MaxPool2D(3, 2, ceil_mode=True)), ("squeeze", conv(48, 16)),
         ("norm", BatchNorm2D(16)), ("s_elu", ELU()), ("one", conv(16, 32)), ("one_elu", ELU()),

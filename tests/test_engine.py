@@ -122,10 +122,11 @@ def test_no_unit_writes_or_needs_what_another_computes(numbers):
 @needs_numba
 def test_the_cases_reach_every_part():
     """Every kind of step, and every way to cut a group into units."""
-    from lightnet.engine.steps import KINDS, Mean
+    from lightnet.engine.steps import KINDS, Blocks, Mean, Strassen
+    from lightnet.kernels.vector import HAS_IR
     with bands_of(1000):
         plans = [ln.compile(make(), 2).plan for make in CASES.values()]
-    assert {type(step) for plan in plans for step in plan.steps} == {*KINDS, Mean}
+    assert {type(step) for plan in plans for step in plan.steps} == {*KINDS, Mean, *((Blocks, Strassen) if HAS_IR else ())}
     cuts = {(group.by_columns, bool(group.taps), any(step.target.buffer.lines for step in group.steps))          # lines: a band's
             for plan in plans for group in plan.groups}
     assert cuts == {(True, False, False), (False, False, False), (False, False, True), (False, True, False), (False, True, True)}
@@ -160,7 +161,8 @@ def test_squeezenet(bypass, fire):
 
 # compile: the same bits -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("case", ["a fire module", "columns", "a transposed convolution", "an average pool", "light_cnn"])
+@pytest.mark.parametrize("case", ["a fire module", "columns", "a transposed convolution", "a large transposed convolution",
+                                  "an average pool", "light_cnn"])
 def test_the_same_bits_on_any_number_of_threads_and_in_any_batch(case):
     net = trained(ln.models.light_cnn(seed=0)) if case == "light_cnn" else CASES[case]()
     x = photographs(7, 49, 49) if case == "light_cnn" else images(net, 7)

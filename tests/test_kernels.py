@@ -17,8 +17,8 @@ import pytest
 
 from lightnet import loops
 from lightnet.backend import run_backward, run_forward
-from lightnet.kernels import compiling, exponential, memory, packing, product, tables, tile, vector
-from lightnet.kernels.images import Flat, images, is_regular, regular
+from lightnet.kernels import compiling, exponential, memory, packing, product, strassen, tables, tile, vector
+from lightnet.kernels.images import Flat, Images, images, is_regular, regular
 from lightnet.kernels.product import ALL, NONE, Part, Tables, multiply, one_pass
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
 from lightnet.kernels.vector import LANES
@@ -266,6 +266,39 @@ def test_elu_of_special_numbers_and_of_a_part(elu):
         wanted = special.copy()
         wanted[start:stop] = np.where(special > 0, special, np.expm1(np.minimum(special, 0)))[start:stop]
         np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-40)            # NaN where NaN is wanted, and nowhere else
+
+
+# Strassen's method ------------------------------------------------------------------------------------------------------------
+
+def test_strassens_matrices_are_a_product_of_blocks():
+    """What seven products add up to: each block of C its two, and no other."""
+    found = np.einsum("cp,pa,pb->cab", strassen.U, strassen.T, strassen.R).reshape([2] * 6)
+    i, j, k = np.indices((2, 2, 2))
+    wanted = np.zeros([2] * 6)
+    wanted[i, j, i, k, k, j] = 1
+    assert (found == wanted).all()
+
+
+@pytest.mark.skipif(not vector.HAS_IR, reason="it is vector instructions, or is not used")
+@pytest.mark.parametrize("size, F", [((2, 2, 64), 32), ((4, 6, 128), 96), ((14, 10, 64), 64)])
+def test_strassen_is_exact_on_integers(size, F):
+    """A transposed convolution of 1 x 2 taps, as sums of products of small integers: every digit is right."""
+    rng, (H, W, C), n = np.random.default_rng(F), size, F // 2
+    x, weight, bias = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((H, W, C), (C, 2 * F), F + LANES))
+    bias[F:] = 0
+    wide, y = np.zeros((H, W + 1, C + 5), np.float32), np.full((H, W, 2, F + 3), -99, np.float32)
+    wide[:, :W, :C] = x
+    (row, pitch), pixels = (side // 4 for side in wide.strides[:2]), H // 2 * (W // 2)
+    V, P = (np.full(50 * strassen.apart(pixels * side), np.nan, np.float32) for side in (C // 4, n))
+    step, memory = strassen.apart(pixels * C // 4), wide.reshape(-1)
+    for first, last in (0, 1), (1, H // 2):                         # in two bands of lines
+        lines = Images(memory[first * row:], 0, row, pitch, 1, last - first, W, C)
+        strassen.split(lines, H // 2 * row, W // 2 * pitch, W // 2, C // 4, V, first * W // 2 * C // 4, step)
+    strassen.multiply(V, 0, step, pixels, C // 4, strassen.packed(weight, F), 0, n, P, 0, bias)
+    row, pitch, tap = (side // 4 for side in y.strides[:3])
+    strassen.join(P, 0, H // 2, W // 2, n, bias, y.reshape(-1), 0, row, pitch, H // 2 * row, W // 2 * pitch, tap)
+    np.testing.assert_array_equal(y[..., :F], (x @ weight).reshape(H, W, 2, F) + bias[:F])
+    assert (y[..., F:] == -99).all()
 
 
 # the pool of memory -----------------------------------------------------------------------------------------------------------

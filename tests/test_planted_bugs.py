@@ -297,9 +297,28 @@ BUGS_IN_THE_PLAN = [                                            # of the compile
     Bug("1x1 kernels never padded", "engine.steps:Convolution.prepare",
         "type(self.layer) is Dense or self.layer.is_pointwise", "kernel == stride == (1, 1)",
         COMPILED, ("a transposed convolution and padding", 1, 1)),
+    Bug("the sums of all taps in one place", "engine.encode:band_units",
+        "last.target.at(line)", "last.target.at(0)",
+        COMPILED, ("a transposed convolution", 1000, 2)),
     Bug("threads in each other's memory", "engine.runner:Runner.run_phases",
         "plan.size + i * plan.private", "plan.size",
         test_engine.test_each_thread_has_memory_of_its_own),
+]
+
+LARGE = "a large transposed convolution"
+BUGS_IN_STRASSEN = [                                            # which is vector instructions, or is not used
+    Bug("Strassen's halves of B's rows exchanged", "kernels.strassen:sums_of_weights",
+        "transpose(0, 3, 1, 4, 2, 5)", "transpose(1, 3, 0, 4, 2, 5)",
+        COMPILED, (LARGE, 1000, 1)),
+    Bug("Strassen's weights of the first two taps for all", "engine.steps:Strassen.tap_task",
+        "self.taps.index(tap) // self.together", "0",
+        COMPILED, (LARGE, 1000, 1)),
+    Bug("Strassen's lower half of the image from where the upper one is", "engine.steps:Blocks.prepare",
+        "down=H // 2 * source.buffer.row", "down=0",
+        COMPILED, (LARGE, 1000, 1)),
+    Bug("only one of two taps goes on", "engine.encode:tap_units",
+        "for tap in pair for band", "for tap in pair[:1] for band",
+        COMPILED, (LARGE, 1000, 1)),
 ]
 
 
@@ -516,7 +535,10 @@ def forget(bug):
     getattr(shipped(bug.where) if ":" in bug.where else None, "cache_clear", lambda: None)()
 
 
-PLANTED = bugs_where_nothing_is_compiled() if INTERPRETED else BUGS + (BUGS_IN_THE_PLAN if has_numba() else [])
+PLANTED = bugs_where_nothing_is_compiled() if INTERPRETED else BUGS
+if has_numba() and not INTERPRETED:
+    from lightnet.kernels.vector import HAS_IR
+    PLANTED = PLANTED + BUGS_IN_THE_PLAN + (BUGS_IN_STRASSEN if HAS_IR else [])
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)

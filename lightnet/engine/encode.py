@@ -65,14 +65,13 @@ def column_units(group, threads):
 
 
 def band_units(group, bands):
-    """Of another group a list of tasks for each band, or each tap and band."""
-    found = []
-    for u, (tap, band) in enumerate(group.units(bands)):
-        tasks = tap_tasks(group, tap, band) if tap else band_tasks(group, band)
-        if isinstance(group.steps[-1], Sums):
-            tasks[-1]["target"] = group.steps[-1].target.at(u)
-        found.append(tasks)
-    return found
+    """Of another group a list of tasks for each band, or for some taps."""
+    units = tap_units(group, bands) if group.taps else [band_tasks(group, band) for band in bands]
+    last = group.steps[-1]
+    if isinstance(last, Sums):                          # each has a line of its own for them
+        for line, task in enumerate(task for unit in units for task in unit if task["step"] == last.number):
+            task["target"] = last.target.at(line)
+    return units
 
 
 def band_tasks(group, band):
@@ -93,17 +92,27 @@ def task(step, lines, begin, panel, panels):
             "target": at(step.target, first)}
 
 
-def tap_tasks(group, tap, band):
-    """The small image that one tap of a transposed convolution makes, some lines of it, and what is computed from these."""
-    (p, q), (first, last), spread, others = tap, band, group.steps[0], group.steps[1:]
-    KH = spread.layer.kernel[0]
-    panels = spread.panels // len(group.taps)
+def tap_units(group, bands):
+    """The small images that the taps of a transposed convolution make, and what is computed from these, band by band.
 
-    def at(place):
-        return place.at(0) if place.buffer.lines else place.at(first * KH + p, q)
-    return [task(spread, (first * KH, last * KH), {spread.target.buffer: first * KH}, group.taps.index(tap) * panels, panels)] + [
-        {"step": step.number, "panels": step.panels, "height": last - first, **step.task(first, last),
-         "source": at(step.sources[0]), "target": at(step.target)} for step in others]
+    A tap and a band are a unit; or several taps, all bands, where the transposed convolution computes them together.
+    """
+    spread, *others = group.steps
+
+    def followers(tap, band):
+        (p, q), (first, last), KH = tap, band, spread.granule
+
+        def at(place):
+            return place.at(0) if place.buffer.lines else place.at(first * KH + p, q)
+        return [{"step": step.number, "panels": step.panels, "height": last - first, **step.task(first, last),
+                 "source": at(step.sources[0]), "target": at(step.target)} for step in others]
+
+    def begin(tap, band):
+        return {"step": spread.number, **spread.tap_task(tap, band)}
+    if spread.together == 1:
+        return [[begin(tap, band), *followers(tap, band)] for tap in group.taps for band in bands]
+    pairs = [group.taps[i:i + spread.together] for i in range(0, len(group.taps), spread.together)]
+    return [[begin(pair[0], None), *(task for tap in pair for band in bands for task in followers(tap, band))] for pair in pairs]
 
 
 class Pile:

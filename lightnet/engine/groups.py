@@ -13,7 +13,6 @@ another band computes: before each 3x3 convolution. There are three ways to cut 
 What each was worth stands in docs/speed.md.
 """
 
-from itertools import product
 from math import lcm
 
 import numpy as np
@@ -97,7 +96,7 @@ class Group:
         More threads have more bands, but not where each band's sums are added up: there the bits would depend on it.
         """
         if self.taps:                                   # of the small image
-            (lines, columns, _), granule = self.steps[0].sources[0].size, 1
+            (lines, columns), granule = self.steps[0].small, 1
             line = columns * sum(step.target.size[2] for step in self.steps)
         else:
             lines, granule = self.lines, lcm(*(step.granule for step in self.steps if step.lines == self.lines))
@@ -108,10 +107,6 @@ class Group:
         sizes = [blocks // count + (i < blocks % count) for i in range(count)]
         edges = np.minimum(np.cumsum([0, *sizes]) * granule, lines).tolist()
         return list(zip(edges, edges[1:]))
-
-    def units(self, bands):
-        """What the units of a group that is not cut by columns work on: (tap, band), the tap None where there are none."""
-        return list(product(self.taps or [None], bands))
 
     def ranges(self, band):
         """The lines that each step computes for a band of the output: what the steps after it read, or the band."""

@@ -1,6 +1,7 @@
 """From a Graph to a Program: steps, groups of steps, memory; ``print(plan)`` shows them."""
 
 from ..graph import IMAGE
+from ..kernels import strassen
 from ..kernels.tile import PANELS
 from ..kernels.vector import LANES
 from ..layers import Concat
@@ -8,7 +9,7 @@ from ..transform import parts
 from .buffers import Buffer, Layout, Place, assign, most
 from .encode import encode
 from .groups import groups_of
-from .steps import Copy, Foreign, Mean, Sums, Winograd, kind_for
+from .steps import Blocks, Copy, Foreign, Mean, Spread, Strassen, Sums, Winograd, kind_for
 
 
 class Plan:
@@ -50,8 +51,8 @@ class Plan:
         for buffer, g in own.items():
             self.make_private(buffer, g)
         for group, bands in zip(self.groups, self.bands):
-            if isinstance(group.steps[-1], Sums):       # a line of sums for each unit
-                group.steps[-1].target.buffer.H = len(group.units(bands))
+            if isinstance(group.steps[-1], Sums):       # a line of sums for each band, of each tap
+                group.steps[-1].target.buffer.H = len(bands) * max(1, len(group.taps))
             for step in group.steps if group.taps else ():         # now that their buffers are what they will be
                 step.interleave(*group.steps[0].layer.kernel)
         times = {buffer: (min(groups), max(groups)) for buffer, groups in uses.items()}
@@ -62,14 +63,15 @@ class Plan:
         self.private = scratch = assign(own, times)
         for group, bands in zip(self.groups, self.bands):
             for step in group.steps:
-                if isinstance(step, Winograd):
+                if isinstance(step, (Winograd, Strassen)):
                     numbers = step.use_scratch(scratch, max(last - first for first, last in bands or [(0, step.lines)]))
                     self.private = max(self.private, scratch + numbers)
         self.private = -(-self.private // LANES) * LANES
 
     def can_be_private(self, buffer, g):
         """Whether a buffer that group g alone uses may hold a band only, for each thread."""
-        return bool(self.bands[g]) and not buffer.is_padded and buffer is not self.output.buffer and buffer.H > 1
+        whole = any(isinstance(step, Strassen) and step.target.buffer is buffer for step in self.groups[g].steps)
+        return bool(self.bands[g]) and not buffer.is_padded and buffer is not self.output.buffer and buffer.H > 1 and not whole
 
     def make_private(self, buffer, g):
         """Let it hold as many rows as a band has; behind a transposed convolution, tap by tap, rows of the small image."""
@@ -135,6 +137,10 @@ def steps_of(net, layout):
             sums = Place(Buffer(f"{node.name} sums", 1, 1, target.size[2]), 0, target.size)
             yield Sums(node.name, layer, None, sources, sums)
             yield Mean(node.name, layer, None, [sums], target, pixels=sources[0].size[0] * sources[0].size[1])
+        elif kind is Spread and activation is None and strassen.suits(layer.kernel, sources[0].size, layer.out_channels):
+            blocks = Blocks.place(node.name, sources[0].size)
+            yield Blocks(node.name, layer, None, sources, blocks)
+            yield Strassen(node.name, layer, None, [blocks], target)
         else:                                           # an Add of many values is several of two
             for n, second in enumerate(sources[1:] or [None]):
                 pair = [sources[0] if n == 0 else target, second]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import elementwise, pooling, winograd
+from ..kernels import elementwise, pooling, strassen, winograd
 from ..kernels.atomic import claim, wait_for
 from ..kernels.compiling import compiled
 from ..kernels.images import Flat, Images
@@ -21,7 +21,7 @@ from ..kernels.product import ALL, Part, Tables, one_pass
 from ..kernels.tile import ELU, RELU
 from ..kernels.vector import LANES
 
-PRODUCT, WINOGRAD, POOL, ACTIVATION, ADD, COPY, SUMS, MEAN = range(8)
+PRODUCT, WINOGRAD, POOL, ACTIVATION, ADD, COPY, SUMS, MEAN, SPLIT, STRASSEN = range(10)
 LINE = 8                                                # counters that fill a cache line, so that two never share one
 
 STEP = np.dtype([(field, np.int64) for field in (
@@ -33,6 +33,7 @@ STEP = np.dtype([(field, np.int64) for field in (
     "rows", "rows_out", "per_line",                     # tables in `integers`; entries for a line of the image
     "segments_a", "segments_b", "segments", "length", "panels_b", "panels_out",
     "block", "pixels", "second_row", "second_pitch",
+    "down", "across", "apart",                          # from half to half of an image, from block to block: kernels/strassen.py
 )] + [("alpha", np.float32)])
 
 TASK = np.dtype([(field, np.int64) for field in (
@@ -76,6 +77,8 @@ def run(program, first, last, image, memory, private, counters):
                     product(program, step, task, source, start, memory, target)
                 elif step.kind == WINOGRAD:
                     convolution(program, step, task, source, start, memory, target, private)
+                elif step.kind == STRASSEN:
+                    transposed(program, step, task, memory, start, target, private)
                 else:
                     other(step, task, source, start, memory, target, private)
             claim(counters, done)
@@ -99,6 +102,8 @@ def other(step, task, source, start, memory, target, private):
             memory[target + c] = sums[c]
     elif step.kind == MEAN:
         mean(x, memory, target, step.pixels)
+    elif step.kind == SPLIT:
+        strassen.split(x, step.down, step.across, step.OW, step.F, memory, target, step.apart)
     else:
         elementwise.copy(x, y)
         if step.finish == ELU:
@@ -137,6 +142,16 @@ def convolution(program, step, task, a, a0, out, out0, private):
     bias = program.weights[step.bias + first:step.bias + step.F + LANES]             # the last 16 are zeros
     winograd.forward(x, program.weights[step.weight + first * winograd.ENTRIES * step.C:], bias, y, step.finish, step.block,
                      out[V:M], out[M:M + winograd.OUTPUTS])
+
+
+@compiled
+def transposed(program, step, task, memory, start, target, private):
+    """Two taps of a transposed convolution by Strassen's method, from sums of the image's blocks."""
+    H, W, k, n, P = task.lines, step.W, step.C, step.F // 2, private + step.scratch
+    weight, bias = step.weight + task.panel * strassen.PRODUCTS * k * n, program.weights[step.bias:step.bias + step.F + LANES]
+    strassen.multiply(memory, start, step.apart, H * W, k, program.weights, weight, n, memory, P, bias)
+    row, pitch = step.KH * step.out_row, step.KW * step.out_pitch
+    strassen.join(memory, P, H, W, n, bias, memory, target, row, pitch, step.down, step.across, step.out_pitch)
 
 
 @compiled

@@ -5,7 +5,7 @@ Each class below is made for a node where it `serves` its layer. What none of th
 
 import numpy as np
 
-from ..kernels import tables, winograd
+from ..kernels import strassen, tables, winograd
 from ..kernels.packing import bias_panels, panel_count, panels, taps
 from ..kernels.tile import ELU, RELU, STORE
 from ..kernels.vector import LANES
@@ -13,6 +13,7 @@ from ..layers import ELU as ELULayer
 from ..layers import Add, Concat, Conv2D, ConvTranspose2D, Dense, Flatten, GlobalAvgPool, MaxPool2D, ReLU
 from ..transform import parts
 from . import program
+from .buffers import Buffer, Place
 
 
 class Step:
@@ -36,7 +37,9 @@ class Step:
     kind = kind_name = None
     layers = ()                                         # the classes that it serves
     granule, panels, weight_count = 1, 1, 0
-    taps = ()                                           # (p, q) of a kernel whose windows do not overlap
+    taps = ()                                           # (p, q) of a kernel whose windows do not overlap,
+    together = 1                                        # how many of them are computed at once,
+    small = ()                                          # and the size of the image that each makes
     left = 0                                            # zeros that it reads left of the image
     by_pixel = False                                    # whether each pixel is computed from the same one of the source alone
 
@@ -223,7 +226,7 @@ class Spread(Convolution):
                               target.buffer.row)
         self.take(table, panels(taps(weight)), bias_panels(self.layer.params["bias"], KH * KW), source.size[1])
         self.granule, self.panels, self.weight_count = KH, KH * KW * panel_count(F), weight.size
-        self.taps = [(p, q) for p in range(KH) for q in range(KW)]
+        self.taps, self.small = [(p, q) for p in range(KH) for q in range(KW)], source.size[:2]
 
     def interleave(self, KH, KW):
         """Where nobody else reads the large image, each tap's small one stands by itself."""
@@ -237,6 +240,84 @@ class Spread(Convolution):
 
     def task(self, first, last):
         return {"lines": (last - first) // self.granule}
+
+    def tap_task(self, tap, band):
+        """That of one tap, for some lines of the small image."""
+        (first, last), panels = band, self.panels // len(self.taps)
+        line = 0 if self.target.buffer.lines else first * self.granule
+        return {"lines": last - first, "panel": self.taps.index(tap) * panels, "panels": panels,
+                "source": self.sources[0].at(first), "target": self.target.at(line)}
+
+
+class Blocks(Step):
+    """What Strassen's method wants of an image: sums of its blocks, 49 images of a quarter of the pixels and of the channels."""
+
+    kind, kind_name = program.SPLIT, "sums of blocks"
+
+    @staticmethod
+    def place(name, size):
+        """A buffer for them, one below the other."""
+        H, W, C = size[0] // 2, size[1] // 2, size[2] // 4
+        between = -(-strassen.PRODUCTS * LANES // (W * C))              # lines for what is left free
+        return Place(Buffer(f"{name} blocks", strassen.PRODUCTS * H + between, W, C), 0, (strassen.PRODUCTS * H, W, C))
+
+    def prepare(self, source, target):
+        H, W, _ = source.size
+        self.fields.update(down=H // 2 * source.buffer.row, across=W // 2 * source.buffer.pitch,
+                           apart=strassen.apart(self.lines * target.buffer.row))
+
+    @property
+    def lines(self):
+        return self.sources[0].size[0] // 2
+
+    def lines_read(self, first, last):
+        return first, self.lines + last
+
+    def extent(self, task):
+        field, last = self.fields, task["lines"] - 1
+        return ((0, last * field["row"] + field["down"] + (field["W"] - 1) * field["pitch"] + field["C"] - 1),
+                (0, (strassen.PRODUCTS - 1) * field["apart"] + (last + 1) * field["out_row"] - 1))
+
+
+class Strassen(Step):
+    """A transposed convolution whose windows do not overlap, two taps at a time, from an image's sums of blocks."""
+
+    kind, kind_name = program.STRASSEN, "Strassen's ConvTranspose2D"
+    together = strassen.TAPS
+
+    def prepare(self, source, target):
+        weight, (lines, W, C) = self.layer.params["weight"], source.size
+        KH, KW, F, _ = weight.shape
+        H = lines // strassen.PRODUCTS
+        self.granule, self.small = KH, (2 * H, 2 * W)
+        self.taps = [(p, q) for p in range(KH) for q in range(KW)]
+        self.arrays = {"weight": strassen.packed(taps(weight), F), "bias": bias_panels(self.layer.params["bias"])}
+        self.weight_count = self.arrays["weight"].size
+        self.fields.update(KH=KH, KW=KW, W=W, C=C, apart=strassen.apart(H * source.buffer.row),
+                           down=H * KH * target.buffer.row, across=W * KW * target.buffer.pitch)
+
+    def use_scratch(self, begin, lines):
+        """Take scratch for the products; see `Winograd.use_scratch`."""
+        H, W = self.small
+        self.fields.update(scratch=begin)
+        return strassen.PRODUCTS * strassen.apart(H * W // 4 * self.fields["F"] // 2)
+
+    def interleave(self, KH, KW):
+        """Its results are written where they belong."""
+
+    def tap_task(self, tap, band):
+        """That of two taps, the first of them this one, for all lines."""
+        return {"lines": self.small[0] // 2, "panel": self.taps.index(tap) // self.together,
+                "source": self.sources[0].at(0), "target": self.target.at(*tap)}
+
+    def extent(self, task):
+        field, (H, W) = self.fields, self.small
+        last = (H - 1) * field["KH"] * field["out_row"] + ((W - 1) * field["KW"] + self.together - 1) * field["out_pitch"]
+        return ((0, (strassen.PRODUCTS - 1) * field["apart"] + H // 2 * field["row"] - 1), (0, last + field["F"] - 1))
+
+    def macs(self, task):
+        H, W = self.small
+        return strassen.PRODUCTS * (H * W // 4) * self.fields["C"] * self.fields["F"] // 2
 
 
 class Pool(Step):

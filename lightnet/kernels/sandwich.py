@@ -22,8 +22,8 @@ def sandwich(matrix, finish=STORE, slope=False, far=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
     ``finish`` is the tile's: y is written, added to, or its ELU or ReLU is written. With ``slope`` x is first multiplied by the
-    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha. With ``far`` the places of y are
-    asked for beforehand: a store to memory that is not in the nearest cache makes those behind it wait.
+    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha. With ``far`` y's places are
+    asked for beforehand: stores wait for each other, and one to memory that is not near waits long.
     """
     if not vector.HAS_IR:
         return plain_sandwich(np.float32(matrix), finish, slope)
@@ -31,7 +31,7 @@ def sandwich(matrix, finish=STORE, slope=False, far=False):
 
     def emit(context, builder, signature, arguments):
         x, x0, x_row, x_column, y, y0, y_row, y_column, *outputs = arguments
-        m, n = np.shape(matrix)
+        m, _ = np.shape(matrix)
 
         def place(array, start, row, i, column, j):
             kind = signature.args[arguments.index(array)]
@@ -49,13 +49,11 @@ def sandwich(matrix, finish=STORE, slope=False, far=False):
         if far:
             for i, j in np.ndindex(m, m):
                 vector.ask_for(builder, place(y, y0, y_row, i, y_column, j), to_write=True)
-        columns = [times(builder, matrix, [pixel(i, j) for i in range(n)]) for j in range(n)]
-        for i in range(m):
-            for j, value in enumerate(times(builder, matrix, [column[i] for column in columns])):
-                target = place(y, y0, y_row, i, y_column, j)
-                if finish == ADD:
-                    value = builder.fadd(vector.load(builder, target, WIDTH), value)
-                vector.store(builder, change(builder, value), target)
+        for i, j, value in emit_sandwich(builder, matrix, pixel):
+            target = place(y, y0, y_row, i, y_column, j)
+            if finish == ADD:
+                value = builder.fadd(vector.load(builder, target, WIDTH), value)
+            vector.store(builder, change(builder, value), target)
         return context.get_dummy_value()
 
     if slope:
@@ -67,6 +65,15 @@ def sandwich(matrix, finish=STORE, slope=False, far=False):
         def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
             return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column), emit
     return transform
+
+
+def emit_sandwich(builder, matrix, pixel):
+    """Instructions for ``T X T^t``, where ``pixel(i, j)`` gives those for X: (i, j, entry) of the result, one by one."""
+    _, n = np.shape(matrix)
+    columns = [times(builder, matrix, [pixel(i, j) for i in range(n)]) for j in range(n)]
+    for i, across in enumerate(zip(*columns)):
+        for j, value in enumerate(times(builder, matrix, across)):
+            yield i, j, value
 
 
 def times(builder, matrix, values):

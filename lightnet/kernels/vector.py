@@ -87,8 +87,10 @@ def store(builder, value, place):
 
 
 def ask_for(builder, place, to_write=False):
-    """Ask memory for a cache line, into the second-level cache, or to write to it, into the first; wherever it is: an address that
-    does not exist does no harm."""
+    """Ask memory for a cache line, into the second-level cache, or, to write to it, into the first.
+
+    An address that does not exist does no harm.
+    """
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
