@@ -39,13 +39,16 @@ def test_commands_are_commands(line, capsys):
 
 
 def test_scores_are_those_of_the_results():
-    """cnn-1's and a control's accuracy on Test-1, and the paper's."""
-    chosen = json.loads((ROOT / "results" / "cnn-1" / "chosen.json").read_text())["seed"]
-    ours = json.loads((ROOT / "results" / "cnn-1" / f"seed-{chosen}" / "metrics.json").read_text())["test"]["accuracy"]
-    controls = json.loads((ROOT / "results" / "audit-1" / "audit.json").read_text())["controls"]
-    (header,) = (one["runs"][0]["accuracy"] for one in controls if (one["name"], one["split"]) == ("no pixel", "test1"))
+    """Each network's and a control's accuracy on Test-1."""
+    networks, headers = [], []
+    for name, audit in ("cnn-1", "audit-1"), ("cnn-2", "audit-2"):
+        folder = ROOT / "results" / name
+        chosen = json.loads((folder / "chosen.json").read_text())["seed"]
+        networks.append(json.loads((folder / f"seed-{chosen}" / "metrics.json").read_text())["test"]["accuracy"])
+        controls = json.loads((ROOT / "results" / audit / "audit.json").read_text())["controls"]
+        headers += [one["runs"][0]["accuracy"] for one in controls if (one["name"], one["split"]) == ("no pixel", "test1")]
     found = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", README)
-    assert found == ["{value:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in (ours, header)]
+    assert found == ["{value:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in networks + headers]
 
 
 def test_times_are_those_of_the_benchmark():

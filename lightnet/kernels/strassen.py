@@ -18,8 +18,9 @@ A's rows are the pixels of an image here, and their four parts its quarters: fro
 however its lines lie. A's columns are C channels; B's are two taps of the transposed convolution, with F channels each. So blocks
 of blocks have H/2 x W/2 pixels, C/4 and F/2 channels.
 
-Sources: Strassen, "Gaussian elimination is not optimal", 1969; with 15 additions for his 18: Winograd, "On multiplication of 2 x 2
-matrices", 1971. A's and C's lines are exchanged here, and a product's sign turned, so that sums begin alike: LLVM makes these once.
+Sources: Strassen, "Gaussian elimination is not optimal", 1969; with 15 additions for his 18: Winograd, "On multiplication of
+2 x 2 matrices", 1971. A's and C's lines are exchanged here, and a product's sign turned, so that sums begin alike: LLVM makes
+these once.
 """
 
 import numpy as np
