@@ -56,7 +56,7 @@ def card(name):
              f"times {FINAL['decay']} every {FINAL['decay_every']} epochs after epoch {FINAL['decay_after']}, momentum "
              f"{job['momentum']:.4g}, L2 {job['l2']:.3g}: the values of a search's best attempt, by validation slices of "
              f"{results.searched(which).job.size} pixels a side. Of {len(chosen['validation'])} seeds the validation slices "
-             f"chose seed {chosen['seed']} (accuracy by "
+             f"chose seed {chosen['seed']} (the highest accuracy, of equal ones the lower loss; accuracy by "
              f"seed: {validation}). Test slices were looked at once by each training, after its last epoch, and once more "
              f"by the audit. Made with lightnet {provenance['lightnet']}, NumPy {provenance['numpy']}, Python "
              f"{provenance['python']}.\n"]
