@@ -30,8 +30,8 @@ LIMITS = """## What they are, and are not
   pair of equal slices has both ([the audit](../../../docs/results.md#the-audit)).
 - **A score is about this set.** What tells its classes apart without lungs stands beside the scores. On slices of another
   scanner, hospital or country nothing is known but Test-2, and there the classes have different sources.
-- **p_covid is no probability of a disease**: half of the training slices are COVID, or more, which is true nowhere; most values are near 0
-  or 1, and many of these are wrong (the Brier scores above).
+- **p_covid is no probability of a disease**: half of the training slices are COVID, or more, which is true nowhere; most values
+  are near 0 or 1, and many of these are wrong (the Brier scores above).
 - They see one slice, never a patient; they answer for a photograph of a cat as well.
 """
 
