@@ -98,7 +98,7 @@ def test_every_address_lies_in_its_buffer():
         patch.setattr("lightnet.engine.encode.CHECK", True)
         for case, threads in itertools.product(CASES, (1, 3)):
             assert ln.compile(CASES[case](), threads).plan
-        patch.setattr("lightnet.engine.steps.Step.start", lambda self, first: (first - 1, 0))
+        patch.setattr("lightnet.engine.step.Step.start", lambda self, first: (first - 1, 0))
         with pytest.raises(IndexError, match="addresses"):
             assert ln.compile(CASES["Flatten and Dense"]()).plan
 
@@ -122,7 +122,8 @@ def test_no_unit_writes_or_needs_what_another_computes(numbers):
 @needs_numba
 def test_the_cases_reach_every_part():
     """Every kind of step, and every way to cut a group into units."""
-    from lightnet.engine.steps import KINDS, Blocks, Mean, Strassen
+    from lightnet.engine.products import Blocks, Strassen
+    from lightnet.engine.steps import KINDS, Mean
     from lightnet.kernels.vector import HAS_IR
     with bands_of(1000):
         plans = [ln.compile(make(), 2).plan for make in CASES.values()]

@@ -122,11 +122,12 @@ def test_multiply_of_every_height(packed, highest=40):
         agree_on(random_tables(np.random.default_rng(rows), rows, packed), 1, STORE, np.random.default_rng(rows))
 
 
+@pytest.mark.parametrize("rows", [tile.ROWS, None])
 @pytest.mark.parametrize("biased", [ALL, NONE, 1])
-def test_several_products_in_one_pass(biased):
+def test_several_products_in_one_pass(biased, rows):
     """As one after the other, each at its own begin; the bias for all, none, or one of them."""
     rng = np.random.default_rng(0)
-    table = random_tables(rng)
+    table = random_tables(rng, rows)
     a, b, out, bias = random_operands(rng, table, 1, False)
     several = [np.tile(x.memory, 3) for x in (a, b, out)]
     for n, wanted in enumerate(several[2].reshape(3, -1)):
@@ -293,8 +294,8 @@ def test_strassen_is_exact_on_integers(size, F):
     step, memory = strassen.apart(pixels * C // 4), wide.reshape(-1)
     for first, last in (0, 1), (1, H // 2):                         # in two bands of lines
         lines = Images(memory[first * row:], 0, row, pitch, 1, last - first, W, C)
-        strassen.split(lines, H // 2 * row, W // 2 * pitch, W // 2, C // 4, V, first * W // 2 * C // 4, step)
-    strassen.multiply(V, 0, step, pixels, C // 4, strassen.packed(weight, F), 0, n, P, 0, bias)
+        strassen.split(lines, H // 2 * row, W // 2 * pitch, V, first * W // 2 * C // 4, step)
+    strassen.products(V, 0, step, pixels, C // 4, strassen.packed(weight, F), 0, n, P, 0, bias)
     row, pitch, tap = (side // 4 for side in y.strides[:3])
     strassen.join(P, 0, H // 2, W // 2, n, bias, y.reshape(-1), 0, row, pitch, H // 2 * row, W // 2 * pitch, tap)
     np.testing.assert_array_equal(y[..., :F], (x @ weight).reshape(H, W, 2, F) + bias[:F])

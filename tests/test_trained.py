@@ -67,8 +67,9 @@ def test_commands_know_them_by_name(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", "slices", "--model", "cnn-1"]) == 0 and (tmp_path / "runs/cnn-1/evaluation-2/metrics.json").exists()
     capsys.readouterr()
     assert main(["predict", "slices", "--model", "cnn-2"]) == 0
-    named = capsys.readouterr().out
-    assert main(["predict", "slices"]) == 0 and capsys.readouterr().out == named and len(named.splitlines()) == 1 + 4
+    named = capsys.readouterr()
+    assert main(["predict", "slices"]) == 0 and capsys.readouterr().out == named.out and len(named.out.splitlines()) == 1 + 4
+    assert "by cnn-2; not for clinical use" in named.err
 
 
 def test_a_file_of_that_name_is_reached_by_its_path(tmp_path, monkeypatch):

@@ -95,24 +95,26 @@ def task(step, lines, begin, panel, panels):
 def tap_units(group, bands):
     """The small images that the taps of a transposed convolution make, and what is computed from these, band by band.
 
-    A tap and a band are a unit; or several taps, all bands, where the transposed convolution computes them together.
+    A tap and a band are a unit; or several taps and all bands, where the transposed convolution computes these together.
     """
     spread, *others = group.steps
+    together, units = spread.together, []
+    for t in range(0, len(group.taps), together):
+        taps = group.taps[t:t + together]
+        for some in [bands] if together > 1 else [[band] for band in bands]:
+            units.append([{"step": spread.number, **spread.tap_task(taps[0], some[0])}])
+            units[-1] += [following(step, tap, band, spread.granule) for tap in taps for band in some for step in others]
+    return units
 
-    def followers(tap, band):
-        (p, q), (first, last), KH = tap, band, spread.granule
 
-        def at(place):
-            return place.at(0) if place.buffer.lines else place.at(first * KH + p, q)
-        return [{"step": step.number, "panels": step.panels, "height": last - first, **step.task(first, last),
-                 "source": at(step.sources[0]), "target": at(step.target)} for step in others]
+def following(step, tap, band, KH):
+    """A step's task for some lines of a tap's small image, whose pixels lie KH lines apart in the large one."""
+    (p, q), (first, last) = tap, band
 
-    def begin(tap, band):
-        return {"step": spread.number, **spread.tap_task(tap, band)}
-    if spread.together == 1:
-        return [[begin(tap, band), *followers(tap, band)] for tap in group.taps for band in bands]
-    pairs = [group.taps[i:i + spread.together] for i in range(0, len(group.taps), spread.together)]
-    return [[begin(pair[0], None), *(task for tap in pair for band in bands for task in followers(tap, band))] for pair in pairs]
+    def at(place):
+        return place.at(0) if place.buffer.lines else place.at(first * KH + p, q)
+    return {"step": step.number, "panels": step.panels, "height": last - first, **step.task(first, last),
+            "source": at(step.sources[0]), "target": at(step.target)}
 
 
 class Pile:

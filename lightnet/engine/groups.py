@@ -7,8 +7,8 @@ another band computes: before each 3x3 convolution. There are three ways to cut 
 - by columns, where weights are larger than the image (at 14x14 pixels each of Winograd's weights would serve a line of four
   patches only): each thread takes some of the columns for the whole image, and reads each weight once;
 - by taps, after a transposed convolution whose windows do not overlap. Each of its KH x KW taps makes a small image, and these
-  lie between each other in the large one; what follows pixel by pixel goes through the small images. So the weights of one tap, a
-  sixteenth of two megabytes in the paper's network, stay near for a whole image, and the mixed map never exists as a whole.
+  lie between each other in the large one; what follows pixel by pixel goes through the small images. So a tap's weights (or those
+  of two, which Strassen's method takes together) stay near for a whole image, and the mixed map never exists as a whole.
 
 What each was worth stands in docs/speed.md.
 """
@@ -96,7 +96,7 @@ class Group:
         More threads have more bands, but not where each band's sums are added up: there the bits would depend on it.
         """
         if self.taps:                                   # of the small image
-            (lines, columns), granule = self.steps[0].small, 1
+            (lines, columns), granule = self.steps[0].small_size, 1
             line = columns * sum(step.target.size[2] for step in self.steps)
         else:
             lines, granule = self.lines, lcm(*(step.granule for step in self.steps if step.lines == self.lines))

@@ -9,7 +9,8 @@ from ..transform import parts
 from .buffers import Buffer, Layout, Place, assign, most
 from .encode import encode
 from .groups import groups_of
-from .steps import Blocks, Copy, Foreign, Mean, Spread, Strassen, Sums, Winograd, kind_for
+from .products import Blocks, Spread, Strassen, Winograd
+from .steps import Copy, Foreign, Mean, Sums, kind_for
 
 
 class Plan:
@@ -70,8 +71,9 @@ class Plan:
 
     def can_be_private(self, buffer, g):
         """Whether a buffer that group g alone uses may hold a band only, for each thread."""
-        whole = any(isinstance(step, Strassen) and step.target.buffer is buffer for step in self.groups[g].steps)
-        return bool(self.bands[g]) and not buffer.is_padded and buffer is not self.output.buffer and buffer.H > 1 and not whole
+        # Strassen's method writes all lines before the next step reads the first
+        at_once = any(isinstance(step, Strassen) and step.target.buffer is buffer for step in self.groups[g].steps)
+        return bool(self.bands[g]) and not (buffer.is_padded or buffer is self.output.buffer or at_once) and buffer.H > 1
 
     def make_private(self, buffer, g):
         """Let it hold as many rows as a band has; behind a transposed convolution, tap by tap, rows of the small image."""
@@ -104,7 +106,8 @@ class Plan:
         if group.by_columns:
             return f"columns, in {min(self.threads, -(-group.steps[0].panels // PANELS))}"
         units = f"bands of {max(last - first for first, last in bands)} lines" if len(bands) > 1 else "all lines"
-        return f"{len(group.taps)} taps, {units}" if group.taps else units
+        together = f" in {group.steps[0].together}s" if group.taps and group.steps[0].together > 1 else ""
+        return f"{len(group.taps)} taps{together}, {units}" if group.taps else units
 
 
 def wanted_padding(net, shape):

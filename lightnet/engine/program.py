@@ -28,7 +28,7 @@ STEP = np.dtype([(field, np.int64) for field in (
     "kind", "finish",                                   # finish: the activation, as in kernels/tile.py
     "reads_image", "source_private", "second_private", "target_private",     # of the private memory that each thread has
     "W", "row", "pitch", "C", "OW", "out_row", "out_pitch", "F",         # of source and target: see kernels/images.py
-    "KH", "KW", "SH", "SW", "left",                     # pooling
+    "KH", "KW", "SH", "SW", "left",                     # pooling; KH and KW also of Strassen's transposed convolution
     "weight", "bias", "scratch",                        # where they begin
     "rows", "rows_out", "per_line",                     # tables in `integers`; entries for a line of the image
     "segments_a", "segments_b", "segments", "length", "panels_b", "panels_out",
@@ -39,7 +39,7 @@ STEP = np.dtype([(field, np.int64) for field in (
 TASK = np.dtype([(field, np.int64) for field in (
     "step", "source", "second", "target",               # where its numbers begin
     "lines", "height", "top",                           # rows to compute; of the source, rows there are and rows missing above
-    "panel", "panels",                                  # the first of its panels of 16 columns, and how many
+    "panel", "panels",                                  # the first of its panels of 16 columns, and how many; or the pair of taps
 )])
 
 
@@ -103,7 +103,7 @@ def other(step, task, source, start, memory, target, private):
     elif step.kind == MEAN:
         mean(x, memory, target, step.pixels)
     elif step.kind == SPLIT:
-        strassen.split(x, step.down, step.across, step.OW, step.F, memory, target, step.apart)
+        strassen.split(x, step.down, step.across, memory, target, step.apart)
     else:
         elementwise.copy(x, y)
         if step.finish == ELU:
@@ -149,7 +149,7 @@ def transposed(program, step, task, memory, start, target, private):
     """Two taps of a transposed convolution by Strassen's method, from sums of the image's blocks."""
     H, W, k, n, P = task.lines, step.W, step.C, step.F // 2, private + step.scratch
     weight, bias = step.weight + task.panel * strassen.PRODUCTS * k * n, program.weights[step.bias:step.bias + step.F + LANES]
-    strassen.multiply(memory, start, step.apart, H * W, k, program.weights, weight, n, memory, P, bias)
+    strassen.products(memory, start, step.apart, H * W, k, program.weights, weight, n, memory, P, bias)
     row, pitch = step.KH * step.out_row, step.KW * step.out_pitch
     strassen.join(memory, P, H, W, n, bias, memory, target, row, pitch, step.down, step.across, step.out_pitch)
 

@@ -2,7 +2,7 @@
 
 `claim` gives every caller another number: who asks gets the next piece of work, so a thread that the system lets wait leaves its
 share to the others. `wait_for` turns in a loop until enough work is done. A turn takes nanoseconds, where waking a sleeping
-thread takes tens of microseconds: with 17 waits in an image of four milliseconds, that matters.
+thread takes tens of microseconds: with 18 waits in an image of four milliseconds, that matters.
 """
 
 from llvmlite import ir

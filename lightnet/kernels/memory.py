@@ -12,6 +12,7 @@ Blocks begin near the edges of large pages (2 MB, on Linux), which save the proc
 import collections
 import math
 import mmap
+import os
 import threading
 import weakref
 
@@ -28,13 +29,14 @@ class Pool:
     Attributes
     ----------
     used, peak, total : int
-        Bytes in arrays when ``collect`` last ran, the most there ever were at once, and all that the pool holds.
+        Bytes in arrays, where ``collect`` has run; the most there ever were at once; and all that the pool holds. A Ctrl-C in the
+        middle of the bookkeeping loses a block, and leaves these too large by it.
     returned : deque of Loan
-        Of arrays that are gone, since then.
+        Of arrays that are gone since ``collect`` ran.
     """
 
     def __init__(self):
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()           # a signal handler or a finalizer may want memory while it is being taken
         self.free = {}                          # size: blocks
         self.returned = collections.deque()
         self.used, self.peak, self.total, self.made = 0, 0, 0, 0
@@ -44,12 +46,8 @@ class Pool:
         with self.lock:
             self.collect()
             if not self.free.get(size):         # from the second step on most sizes are there
-                larger = min((other for other in self.free if size < other <= SLACK * size and self.free[other]), default=None)
-                if larger is None:
-                    self.make(size)
-                else:
-                    size = larger
-            block = self.pop(size)
+                size = min((other for other in self.free if size < other <= SLACK * size and self.free[other]), default=size)
+            block = self.pop(size) if self.free.get(size) else self.make(size)
             self.used += size
             self.peak = max(self.peak, self.used)
             return block
@@ -62,14 +60,14 @@ class Pool:
             self.used -= block.size
 
     def make(self, size):
-        """A new free block; where other sizes were needed before, those that wait for longest go."""
+        """A new block; where other sizes were needed before, those that wait for longest go."""
         block = Block(size, self.made)          # it may fail: nothing is noted before
-        self.free.setdefault(size, []).append(block)
         self.made, self.total = self.made + 1, self.total + size
-        for other in [other for other in self.free if other != size]:
+        for other in list(self.free):
             while self.free.get(other) and self.total > SLACK * max(self.peak, self.used + size):
                 self.pop(other)
                 self.total -= other
+        return block
 
     def pop(self, size):
         """Take one off the list."""
@@ -77,6 +75,10 @@ class Pool:
         if not self.free[size]:
             del self.free[size]                 # and come back at the end: the order is that of the last return
         return block
+
+    def after_fork(self):
+        """In the new process nobody holds the lock."""
+        self.lock = threading.RLock()
 
 
 class Block:
@@ -93,13 +95,16 @@ class Block:
 
 
 pool = Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.after_fork)
 
 
 class Lease:
     """What an array's memory belongs to: with the last array that refers to it, the block goes back.
 
     Not by a ``__del__``: that is Python code, which Ctrl-C can hit, and an exception in there is printed and forgotten. The
-    callback of a weak reference is called before what the lease holds is let go, and ``deque.append`` is not Python code.
+    callback of a weak reference is called before what the lease holds is let go, and ``deque.append`` is not Python code. (It is
+    not called where a garbage collection finds both, lease and loan; but arrays, which hold leases, it does not see.)
     """
 
     def __init__(self, block, shape, dtype, returned):

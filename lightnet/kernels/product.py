@@ -87,6 +87,7 @@ def one_pass(tables, part, a, b, out, bias):
     count = (rows + ROWS - 1) // ROWS                   # tiles of rows, the first few of them one row higher than the others
     low, higher = divmod(rows, max(count, 1))
     together = count == 1                               # a run goes through all products; else through the tiles of one
+    a_next, b_next, out_next = (a.stride, b.stride, out.stride) if together else (0, 0, 0)
     for product in range(1 if together else part.products):         # in here: a call of this function costs 180 cycles
         a0, b0, out0 = a.start + product * a.stride, b.start + product * b.stride, out.start + product * out.stride
         biased = part.biased if together else ALL if part.biased == ALL or part.biased == product else NONE
@@ -99,14 +100,14 @@ def one_pass(tables, part, a, b, out, bias):
                     r = t * low + min(t, higher)
                     if HAS_IR and tables.ahead and t < stop:
                         fetch(tables, p, r, r + (stop - t) * height, a.memory, a0)
-                    run = part.products if together else stop - t
+                    run, r_next = (part.products, 0) if together else (stop - t, height)
                     if t < stop:
                         tiles(run, height, width,
-                              a.memory, a0, a.stride * together, tables.rows, r, height * (not together),
+                              a.memory, a0, a_next, tables.rows, r, r_next,
                               tables.segments_a, tables.step_a,
-                              b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], b.stride * together,
+                              b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], b_next,
                               tables.segments_b, tables.step_b, part.first, part.last, tables.length,
-                              out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], out.stride * together,
+                              out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], out_next,
                               tables.rows_out, bias, p * LANES, q * LANES, no_bias, biased, part.finish)
 
 
@@ -141,6 +142,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     for r0 in range(0, rows, BLOCK * ROWS):
         r1 = min(r0 + BLOCK * ROWS, rows)
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
+        # one_pass takes all segments, and copies nothing: the last three do not matter
         copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
                         tables.panels_out, 1, 0, 0)
         one_pass(copied, Part(0, 1, 1, NONE, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)

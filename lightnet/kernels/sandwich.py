@@ -1,4 +1,4 @@
-"""``Y = T X T^t`` for small constant matrices T, on 8 or 16 channels at a time: the transforms of Winograd's convolution.
+"""``Y = T X T^t`` for small constant matrices T, on 8 or 16 channels at a time: Winograd's transforms, and Strassen's.
 
 X is a patch of n x n pixels, Y one of m x m. ``sandwich`` takes the matrix when the module is loaded and emits its additions
 and multiplications one by one, without loops, without those by 0 and 1: all 36 pixels of a patch stay in registers, or on the

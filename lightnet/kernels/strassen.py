@@ -10,9 +10,11 @@ sums are T X T^t. These are the transforms of Winograd's convolution (``winograd
 are made once and for all, the image's once for all columns; between them stands what the register tile is for, without 15 of its
 64 parts.
 
-The price: those sums; three times the weights to read; products a quarter as long each way; and half a digit, for sums of blocks
-are larger than blocks. It is worth it where a product is large, and at the tile's peak already: the transposed convolution of the
-paper's network, 196 x 512 x 1024, takes 1.55 ms for 1.82.
+The price: those sums; three times the weights to read; products a quarter as long each way; and precision. Sums of blocks are
+larger than blocks, which costs half a digit; and since they are sums of all quarters of an image, the error is relative to its
+largest number: a quarter a million times smaller than another would lose all digits, an infinite number spoils its like in all
+quarters. It is worth it where a product is large, and at the tile's peak already: the transposed convolution of the paper's
+network, 196 x 512 x 1024, takes 1.55 ms for 1.82.
 
 A's rows are the pixels of an image here, and their four parts its quarters: from one half of it to the other is one distance,
 however its lines lie. A's columns are C channels; B's are two taps of the transposed convolution, with F channels each. So blocks
@@ -85,8 +87,8 @@ def apart(numbers):
     return numbers + LANES
 
 
-def begin(builder, start, steps, i, j):
-    """Where block j of block i begins; the steps from one to the next: of i down and across, of j down and across."""
+def emit_begin(builder, start, steps, i, j):
+    """Instructions for where block j of block i begins; steps: from one i to the next down and across, from one j likewise."""
     for step, index in zip(steps, (i // 2, i % 2, j // 2, j % 2)):
         start = builder.add(start, step) if index else start
     return start
@@ -100,11 +102,13 @@ def sums_of_blocks(typing, x, x0, down, across, k, V, v0, step):
         kinds = dict(zip(arguments, signature.args))
         steps = down, builder.add(k, k), across, k
 
+        def at(array, *offsets):
+            return vector.pointer(context, builder, kinds[array], array, offsets)
+
         def pixel(i, j):
-            return vector.load(builder, vector.pointer(context, builder, kinds[x], x, [begin(builder, x0, steps, i, j)]), WIDTH)
+            return vector.load(builder, at(x, emit_begin(builder, x0, steps, i, j)), WIDTH)
         for i, j, value in emit_sandwich(builder, T, pixel):
-            number = vector.integer(len(T) * i + j)
-            vector.store(builder, value, vector.pointer(context, builder, kinds[V], V, [v0, builder.mul(step, number)]))
+            vector.store(builder, value, at(V, v0, builder.mul(step, vector.integer(len(T) * i + j))))
         return context.get_dummy_value()
     return types.void(x, x0, down, across, k, V, v0, step), emit
 
@@ -123,15 +127,16 @@ def blocks_of_products(typing, P, p0, step, bias, bias0, y, y0, down, across, ta
             return vector.load(builder, at(P, p0, builder.mul(step, vector.integer(len(T) * i + j))), WIDTH)
         offsets = [vector.load(builder, at(bias, bias0, start), WIDTH) for start in (vector.integer(0), n)]
         for i, j, value in emit_sandwich(builder, U, product):
-            place = at(y, begin(builder, y0, (down, tap, across, n), i, j))
+            place = at(y, emit_begin(builder, y0, (down, tap, across, n), i, j))
             vector.store(builder, builder.fadd(value, offsets[j % 2]), place)
         return context.get_dummy_value()
     return types.void(P, p0, step, bias, bias0, y, y0, down, across, tap, n), emit
 
 
 @compiled
-def split(x, down, across, W, k, V, v0, step):
-    """V from some lines of the upper left quarter, x, and their like in the others: ``down`` and ``across`` from there."""
+def split(x, down, across, V, v0, step):
+    """V from some lines of the upper half of an image, x; the lower half is ``down`` from there, the right one ``across``."""
+    W, k = x.W // 2, x.C // 4
     for i in range(x.H):
         for j in range(W):
             for c in range(0, k, WIDTH):
@@ -139,7 +144,7 @@ def split(x, down, across, W, k, V, v0, step):
 
 
 @compiled
-def multiply(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
+def products(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
     """The 49 products (pixels, k) @ (k, n)."""
     zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES
     tables = Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0, 0)

@@ -22,9 +22,9 @@ few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.3
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses, bias and
-stores, and while these are worked out the multipliers run dry: for 45 cycles so, for 110 with that loop in Python, where all that
-the function knows besides comes from the stack again for each tile. (16 steps, as in fire2, are 256 cycles.) Both versions are
-tested to agree.
+stores, and while these are worked out the multipliers run dry: for 45 cycles so, for 110 with that loop left to Numba, where all
+that the function knows besides comes from the stack again for each tile. (16 steps, as in fire2, are 256 cycles.) Both versions
+are tested to agree.
 """
 
 import numpy as np

@@ -32,11 +32,13 @@ class Journal:
         for place, line in enumerate(complete.splitlines(), start=1):
             try:
                 found = json.loads(line)
-                number, *_ = (found[field] for field in ("number", *self.fields))       # a KeyError where one is missing
+                missing = [field for field in self.fields if field not in found]
+                if missing:
+                    raise KeyError(", ".join(missing))
+                self.attempts[found["number"]] = found
             except (ValueError, TypeError, KeyError) as error:
                 raise CheckpointError(f"{self.path}, line {place}: no attempt ({type(error).__name__}: {error}); expected what "
                                       "`lightnet search` wrote. Remove the line, and its attempt is made again") from error
-            self.attempts[number] = found
         if complete != text:
             with whole(self.path) as file:
                 file.write(complete)
