@@ -47,7 +47,7 @@ How to read it:
 - [ , ] are 95 % intervals, bootstrapped over patients where they are known. Of the Italian slices none is, so that each counts as
   a patient by itself, and intervals on Test-2, and on arrangement 2's Test-1, are too narrow.
 - To make an attempt of a search again and compare: `lightnet search --resume results/arrangement-1/experiment-4 --again 0`. On
-  the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9).
+  the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9, 0.2.0: 2154247).
   Another one may sum in another order, and 20 epochs make much of a last digit.
 - Intervals are of one trained network: another seed may move a score by more (the ranges over seeds in Table 5). Comparisons are
   many and not adjusted; one whose interval barely leaves 0 shows little.
@@ -131,9 +131,9 @@ def searches(which):
             "Accuracy on the validation slices in %: the best observed, and the surrogate's estimate at the same point.\n",
             table(["experiment", "", *paper["1"], "search"], rows)]
     printed = max(paper, key=lambda experiment: float(paper[experiment]["observed"]))
-    unequal = (" The best of more attempts is higher by chance alone: compare experiments with unequal numbers with care."
-               if len(set(made)) > 1 else "")
-    text.append(f"The highest is experiment {max(highest, key=highest.get)}'s here, experiment {printed}'s in the paper.{unequal}\n")
+    care = " The best of more attempts is higher by chance alone: compare experiments with unequal numbers with care."
+    text.append(f"The highest is experiment {max(highest, key=highest.get)}'s here, experiment {printed}'s in the paper."
+                f"{care if len(set(made)) > 1 else ''}\n")
     if gains:
         n = sum(read("arrangements.json")[which]["validation"].values())
         text += [f"One of the {n} validation slices is {100 / n:.2f} %, and each attempt has a seed of its own: the best of many "
