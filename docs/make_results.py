@@ -47,8 +47,8 @@ How to read it:
 - [ , ] are 95 % intervals, bootstrapped over patients where they are known. Of the Italian slices none is, so that each counts as
   a patient by itself, and intervals on Test-2, and on arrangement 2's Test-1, are too narrow.
 - To make an attempt of a search again and compare: `lightnet search --resume results/arrangement-1/experiment-4 --again 0`. On
-  the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9; 0.2.0:
-  2154247). Another one may sum in another order, and 20 epochs make much of a last digit.
+  the same kind of machine the numbers are the same, with the version of lightnet that the row names (0.1.0: commit 4d3d8c9;
+  0.2.0: 2154247). Another one may sum in another order, and 20 epochs make much of a last digit.
 - Intervals are of one trained network: another seed may move a score by more (the ranges over seeds in Table 5). Comparisons are
   many and not adjusted; one whose interval barely leaves 0 shows little.
 - A score says how well a set of slices is told from another one. [What else tells them apart](#the-audit) stands below, and

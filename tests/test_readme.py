@@ -64,6 +64,15 @@ def test_times_are_those_of_the_benchmark():
         assert re.search(rf"^\| \**{name}.*" + ".*".join(rf"\| \**{cell:.1f}\** " for cell in cells), table, re.M), name
 
 
+def test_training_times_are_those_of_the_benchmark():
+    runs = json.loads((ROOT / "results" / "training.json").read_text())["runs"]
+    table = (ROOT / "docs" / "benchmarks.md").read_text()
+    for name in runs["1"]["contenders"]:
+        one, two = (runs[threads]["contenders"][name]["ms_per_image"] for threads in "12")
+        memory = runs["1"]["memory_mb"][name] / 1000
+        assert re.search(rf"^\| \**{name}\** \| {one:.1f} \| {two:.1f} \| {memory:.2f} \|$", table, re.M), name
+
+
 def test_links_lead_somewhere():
     rooms = [page for room in ("lightnet", "examples", "benchmarks", "results") for page in (ROOT / room).rglob("*.md")]
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *rooms]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..kernels import elementwise, pooling, strassen, winograd
 from ..kernels.atomic import claim, wait_for
-from ..kernels.compiling import compiled
+from ..kernels.compiling import compiled, pasted
 from ..kernels.images import Flat, Images
 from ..kernels.product import ALL, Part, Tables, one_pass
 from ..kernels.tile import ELU, RELU
@@ -112,7 +112,7 @@ def other(step, task, source, start, memory, target, private):
             elementwise.relu(y)
 
 
-@compiled
+@pasted
 def product(program, step, task, a, a0, out, out0):
     """A convolution, a transposed one or a dense layer, through tables (``kernels/product.py``)."""
     p0, p1 = task.panel, task.panel + task.panels
@@ -131,7 +131,7 @@ def part(program, begin, first, last):
     return program.integers[begin + first:begin + last]
 
 
-@compiled
+@pasted
 def convolution(program, step, task, a, a0, out, out0, private):
     """A 3x3 convolution by Winograd's method."""
     columns, first = task.panels * LANES, task.panel * LANES
@@ -144,7 +144,7 @@ def convolution(program, step, task, a, a0, out, out0, private):
                      out[V:M], out[M:M + winograd.OUTPUTS])
 
 
-@compiled
+@pasted
 def transposed(program, step, task, memory, start, target, private):
     """Two taps of a transposed convolution by Strassen's method, from sums of the image's blocks."""
     H, W, k, n, P = task.lines, step.W, step.C, step.F // 2, private + step.scratch

@@ -26,16 +26,25 @@ KEPT_DAYS = 30                                                      # after a ca
 OPTIONS = {"nogil": True, "error_model": "numpy"}                   # without Python's lock; a division by zero gives inf
 
 
-def compiled(function):
+def compiled(function, **options):
     """Compile when first called, in any thread; keep the machine code on disk."""
     folder = cache_folder()
     if folder is None:
-        return numba.njit(**OPTIONS)(function)
+        return numba.njit(**OPTIONS, **options)(function)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return numba.njit(cache=True, **OPTIONS, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def pasted(function):
+    """As `compiled`, and as if its lines stood where it is called.
+
+    With each function Numba compiles again what that function calls. The tile alone takes two seconds: so what only leads to it
+    is no function of its own.
+    """
+    return compiled(function, inline="always")
 
 
 @functools.cache

@@ -30,7 +30,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import compiled
+from .compiling import compiled, pasted
 from .images import Flat
 from .packing import panels
 from .product import NONE, Part, Tables, one_pass
@@ -143,7 +143,7 @@ def split(x, down, across, V, v0, step):
                 sums_of_blocks(x.memory, i * x.row + j * x.pitch + c, down, across, k, V, v0 + (i * W + j) * k + c, step)
 
 
-@compiled
+@pasted
 def products(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
     """The 49 products (pixels, k) @ (k, n)."""
     zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES

@@ -22,7 +22,7 @@ Sources: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015,
 
 import numpy as np
 
-from .compiling import CHECK, compiled
+from .compiling import CHECK, compiled, pasted
 from .images import Flat
 from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
@@ -147,7 +147,7 @@ def apart(T, C):
 OUTPUTS = PANELS * ENTRIES * (ROWS * LANES + LANES)     # numbers that one tile of patches becomes
 
 
-@compiled
+@pasted
 def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
     """One product for each of the 36 entries.
 
