@@ -14,8 +14,9 @@ segments. That is all it takes for one loop to serve
 registers; two more hold 16 numbers of ``b``, one a number of ``a``, repeated. For each k that is 8 loads and 12 multiply-adds,
 and the 12 are independent, so that none waits for the one before (a multiply-add takes 4 cycles, and two run at a time: at
 least 8 sums must be in flight). It reaches 90 GFLOP/s from Python; 7 rows would need 17 registers and drop to a third. With
-AVX-512 there are 32 registers of 16 floats: 8 rows of two panels are 16 sums from 10 loads, 105 GFLOP/s. (12 rows of one panel
-would be 12 sums from 13 loads, and 12 addresses are more than the integer registers hold.)
+AVX-512 there are 32 registers of 16 floats: 8 rows of two panels are 16 sums from 10 loads, 115 GFLOP/s where 117 is what
+multiply-adds alone reach. (12 rows of one panel would be 12 sums from 13 loads, and 12 addresses are more than the integer
+registers hold.)
 
 While it multiplies it asks for the part of ``b`` that it will need 192 steps later: where weights come from far and each serves
 few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms).
