@@ -9,7 +9,7 @@ from ..transform import parts
 from .buffers import Buffer, Layout, Place, assign, most
 from .encode import encode
 from .groups import groups_of
-from .products import Blocks, Spread, Strassen, Winograd
+from .products import Blocks, Spread, Strassen
 from .steps import Copy, Foreign, Mean, Sums, kind_for
 
 
@@ -64,9 +64,8 @@ class Plan:
         self.private = scratch = assign(own, times)
         for group, bands in zip(self.groups, self.bands):
             for step in group.steps:
-                if isinstance(step, (Winograd, Strassen)):
-                    numbers = step.use_scratch(scratch, max(last - first for first, last in bands or [(0, step.lines)]))
-                    self.private = max(self.private, scratch + numbers)
+                numbers = step.use_scratch(scratch, max(last - first for first, last in bands or [(0, step.lines)]))
+                self.private = max(self.private, scratch + numbers)
         self.private = -(-self.private // LANES) * LANES
 
     def can_be_private(self, buffer, g):

@@ -85,7 +85,6 @@ class Winograd(Step):
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
 
     def use_scratch(self, begin, lines):
-        """Take scratch for so many lines, from there on in each thread's memory; returns how many numbers."""
         block = winograd.block_of(winograd.patches(lines, self.target.size[1]))
         self.fields.update(block=block, scratch=begin)
         return winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
@@ -189,7 +188,6 @@ class Strassen(Step):
                            down=H * KH * target.buffer.row, across=W * KW * target.buffer.pitch)
 
     def use_scratch(self, begin, lines):
-        """Take scratch for the products; see `Winograd.use_scratch`."""
         H, W = self.small_size
         self.fields.update(scratch=begin)
         return strassen.PRODUCTS * strassen.apart(H * W // 4 * self.fields["F"] // 2)

@@ -44,6 +44,10 @@ class Step:
     def prepare(self, source, target):
         """Fill in what the kind needs besides."""
 
+    def use_scratch(self, begin, lines):
+        """Take scratch for so many lines, from there on in each thread's memory; returns how many numbers."""
+        return 0
+
     def lines_read(self, first, last):
         """Which lines of the source lines first to last of the output need."""
         return first, last
