@@ -97,11 +97,11 @@ def one_pass(tables, part, a, b, out, bias):
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
                 for t, stop, height in ((first, middle, low + 1), (middle, last, low)):
-                    r = t * low + min(t, higher)
-                    if HAS_IR and tables.ahead and t < stop:
-                        fetch(tables, p, r, r + (stop - t) * height, a.memory, a0)
-                    run, r_next = (part.products, 0) if together else (stop - t, height)
                     if t < stop:
+                        r = t * low + min(t, higher)
+                        if HAS_IR and tables.ahead:
+                            fetch(tables, p, r, r + (stop - t) * height, a.memory, a0)
+                        run, r_next = (part.products, 0) if together else (stop - t, height)
                         tiles(run, height, width,
                               a.memory, a0, a_next, tables.rows, r, r_next,
                               tables.segments_a, tables.step_a,
@@ -113,7 +113,7 @@ def one_pass(tables, part, a, b, out, bias):
 
 @compiled
 def fetch(tables, p, r0, r1, a, a0):
-    """Ask for a tile's share of the rows that the next block will read.
+    """Ask for a run's share of the rows that the next block will read.
 
     Memory takes hundreds of cycles to answer, and while the first panel waits for a new block nothing is computed. Asked for
     while the multiplications of the block before run, the rows are near when they are needed.
@@ -142,7 +142,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     for r0 in range(0, rows, BLOCK * ROWS):
         r1 = min(r0 + BLOCK * ROWS, rows)
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
-        # one_pass takes all segments, and copies nothing: the last three do not matter
+        # the one segment in one block, not packed again, and near already
         copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
                         tables.panels_out, 1, 0, 0)
         one_pass(copied, Part(0, 1, 1, NONE, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
