@@ -14,6 +14,10 @@ x = 1e-8 it makes 1, and 1 - 1 = 0.
 Adding 1.5 * 2^23 to a float leaves no room for a fraction: it is rounded to an integer, which stands in its lowest bits. With
 127 more it is the exponent field, and a shift by 23 puts it in its place.
 
+AVX-512 has three instructions that go further: one rounds to sixteenths, one takes each lane's number from a table of 16, one
+multiplies by 2 to an integer power. With n a multiple of 1/16, 2^n = 2^(its sixteenths) * 2^floor(n) is a look at the table and
+such a product, and for r in [-1/32, 1/32] a Q of degree 2 is enough: 8 cycles for 16 numbers, where the other way takes 10.
+
 Worth on the paper's network: NumPy makes five passes over memory, with a library call for each number; in the epilogue of a
 convolution there is no pass at all.
 """
@@ -28,35 +32,71 @@ from .compiling import compiled
 
 LOWEST = -87.0                                          # exp of it is 1e-38, the smallest normal float
 TO_INTEGER = 1.5 * 2**23 + 127
-POINTS = np.cos(np.pi * (np.arange(200) + 0.5) / 200) / 2           # Chebyshev's, where a fit's error is spread evenly
-Q = np.polynomial.Polynomial.fit(POINTS, np.expm1(POINTS * np.log(2)) / POINTS, 5, domain=[-0.5, 0.5], window=[-0.5, 0.5]).coef
+TO_SIXTEENTHS = 1.5 * 2**19                             # of the sum's lowest bits four count sixteenths
+SIXTEENTHS = 2 ** (np.arange(16) / 16)
+
+
+def fitted(bound, degree):
+    """Q, for r between -bound and bound, in ascending powers."""
+    points = bound * np.cos(np.pi * (np.arange(200) + 0.5) / 200)       # Chebyshev's, where a fit's error is spread evenly
+    return np.polynomial.Polynomial.fit(points, np.expm1(points * np.log(2)) / points, degree,
+                                        domain=[-bound, bound], window=[-bound, bound]).coef
+
+
+Q, Q_SIXTEENTHS = fitted(1 / 2, 5), fitted(1 / 32, 2)
 
 
 def emit_elu(builder, x, alpha=None):
     """Instructions for ``x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere; x a vector, alpha too, or None for 1."""
-    lanes = x.type.count
-
-    def number(value):
-        return vector.constant(value, lanes)
-
-    def add(a, b, c):
-        return vector.multiply_add(builder, a, b, c)
-    bits, zero = ir.VectorType(ir.IntType(32), lanes), number(0)
-    negative = builder.select(builder.fcmp_ordered("<", x, zero), x, zero)
-    bounded = builder.select(builder.fcmp_ordered(">", negative, number(LOWEST)), negative, number(LOWEST))
-    shifted = add(bounded, number(np.log2(np.e)), number(TO_INTEGER))
-    n = builder.fsub(shifted, number(TO_INTEGER))
-    r = add(bounded, number(np.log2(np.e)), builder.fneg(n))
-    power = builder.bitcast(builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [23] * lanes)), x.type)       # 2^n
-    polynomial = number(Q[-1])
-    for coefficient in Q[-2::-1]:
-        polynomial = add(polynomial, r, number(coefficient))
-    less = add(power, builder.fmul(r, polynomial), builder.fadd(power, number(-1)))
-    if alpha is not None:
-        less = builder.fmul(alpha, less)
+    zero = vector.constant(0, x.type.count)
+    if x.type.count == 16 and vector.has_avx512():
+        less = times_alpha(builder, emit_by_table(builder, x), alpha)
+        return builder.select(builder.fcmp_ordered(">", x, zero), x, less)
+    less = times_alpha(builder, emit_by_shift(builder, builder.select(builder.fcmp_ordered("<", x, zero), x, zero)), alpha)
     # A sum of which one term is 0, not a choice of one of two: where x was just loaded, LLVM would make of a choice a store of
     # some lanes only, which takes 40 cycles on processors with AVX2.
     return builder.fadd(emit_relu(builder, x), less)
+
+
+def times_alpha(builder, less, alpha):
+    """The factor, if there is one."""
+    return less if alpha is None else builder.fmul(alpha, less)
+
+
+def at_least(builder, x, bound):
+    """max(x, bound); NaN stays."""
+    bound = vector.constant(bound, x.type.count)
+    return builder.select(builder.fcmp_ordered("<", x, bound), bound, x)
+
+
+def emit_by_shift(builder, x):
+    """``exp(x) - 1`` for x <= 0, with 2^n from its exponent field."""
+    lanes = x.type.count
+    bits = ir.VectorType(ir.IntType(32), lanes)
+    log2e, to_integer = vector.constant(np.log2(np.e), lanes), vector.constant(TO_INTEGER, lanes)
+    x = at_least(builder, x, LOWEST)
+    shifted = vector.multiply_add(builder, x, log2e, to_integer)
+    n = builder.fsub(shifted, to_integer)
+    r = vector.multiply_add(builder, x, log2e, builder.fneg(n))
+    power = builder.bitcast(builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [23] * lanes)), x.type)
+    return emit_less(builder, power, r, Q)
+
+
+def emit_by_table(builder, x):
+    """The same with AVX-512, n in sixteenths; for x > 0 any number."""
+    t = at_least(builder, builder.fmul(x, vector.constant(np.log2(np.e), 16)), 2 * LOWEST)
+    n = vector.rounded(builder, t, 4)
+    sixteenth = vector.entries(builder, SIXTEENTHS, builder.fadd(t, vector.constant(TO_SIXTEENTHS, 16)))
+    return emit_less(builder, vector.scaled(builder, sixteenth, n), builder.fsub(t, n), Q_SIXTEENTHS)
+
+
+def emit_less(builder, power, r, coefficients):
+    """``2^n * (r * Q(r)) + (2^n - 1)``"""
+    *others, polynomial = (vector.constant(c, r.type.count) for c in coefficients)
+    for coefficient in reversed(others):
+        polynomial = vector.multiply_add(builder, polynomial, r, coefficient)
+    rest = builder.fadd(power, vector.constant(-1, r.type.count))
+    return vector.multiply_add(builder, power, builder.fmul(r, polynomial), rest)
 
 
 def emit_relu(builder, x):
@@ -86,16 +126,16 @@ def elu_of(lanes):
     return elu
 
 
-eight, single = elu_of(8), elu_of(1)
+sixteen, single = elu_of(16), elu_of(1)
 
 
 @compiled
 def ir_elu(array, start, stop, alpha):
     """Numbers start to stop of an array become their ELU."""
     k = start
-    while k + 8 <= stop:
-        eight(array, k, alpha)
-        k += 8
+    while k + 16 <= stop:
+        sixteen(array, k, alpha)
+        k += 16
     while k < stop:
         single(array, k, alpha)
         k += 1

@@ -7,8 +7,8 @@ AVX-512, four of 4 on ARM. So the kernels say what is to be computed, 16 numbers
 
 import functools
 import platform
-import struct
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import config, types
 from numba.core import cgutils
@@ -55,8 +55,12 @@ def integer(value):
 
 def constant(value, lanes):
     """One number in every lane."""
-    single = struct.unpack("f", struct.pack("f", value))[0]         # IR wants a float that float32 holds exactly
-    return ir.Constant(vector(lanes), [single] * lanes)
+    return numbers([value] * lanes)
+
+
+def numbers(values):
+    """A constant for each lane."""
+    return ir.Constant(vector(len(values)), np.float32(values).tolist())         # IR wants floats that float32 holds exactly
 
 
 def pointer(context, builder, array_type, array, offsets):
@@ -121,6 +125,31 @@ def multiply_add(builder, a, b, c):
     kind = a.type
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.v{kind.count}f32")
     return builder.call(function, [a, b, c])
+
+
+def of_avx512(builder, name, result, *arguments):
+    """Call an instruction that only AVX-512 has."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}"), arguments)
+
+
+ALL_LANES, ROUNDING = ir.IntType(16)(-1), ir.IntType(32)(4)        # which lanes are written; as the processor is set
+
+
+def rounded(builder, x, places):
+    """16 floats rounded to so many binary places."""
+    return of_avx512(builder, "mask.rndscale.ps.512", x.type, x, ir.IntType(32)(places << 4 | 8), x, ALL_LANES, ROUNDING)
+
+
+def scaled(builder, x, n):
+    """``x * 2^floor(n)``, lane by lane."""
+    return of_avx512(builder, "mask.scalef.ps.512", x.type, x, n, x, ALL_LANES, ROUNDING)
+
+
+def entries(builder, table, index):
+    """Of a table of 16 constants those that the lowest four bits of each lane say."""
+    integers = ir.VectorType(ir.IntType(32), 16)
+    return of_avx512(builder, "permvar.sf.512", index.type, numbers(table), builder.bitcast(index, integers))
 
 
 def loop(builder, count, start, body):
