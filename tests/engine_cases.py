@@ -130,7 +130,7 @@ CASES = {
     "Winograd on the image": lambda: graph(("a", conv(16, 16, 3)), ("elu", ELU()), shape=(6, 7, 16)),
     "Winograd on the image as it is": lambda: graph(("a", conv(16, 32, 3, padding=0)), shape=(6, 10, 16)),
     "Winograd and its neighbour": lambda: graph(
-        a_convolution(), ("b", conv(16, 32)), ("c", conv(16, 32, 3), "a"), ("sum", Add(), "b", "c"), shape=(20, 20, 3)),
+        a_convolution(), ("b", conv(16, 32)), ("c", conv(16, 32, 3), "a"), ("sum", Add(), "b", "c"), shape=(28, 28, 3)),
     "strides and sides": lambda: graph(("a", Conv2D(3, 20, (3, 2), (2, 1), ((2, 0), (0, 1)), seed=0)), ("relu", ReLU()),
                                        ("b", Conv2D(20, 7, (1, 4), (1, 3), seed=1)), ("c", conv(7, 3, 1, padding=1))),
     "a Concat of the image": lambda: graph(a_convolution(), ("both", Concat(), "image", "a"), ("b", conv(19, 4, 3))),

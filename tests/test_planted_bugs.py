@@ -465,7 +465,7 @@ def bugs_where_nothing_is_compiled():
             "A[-1, -1] = G[-1, -1] = 1", "A[-1, -1], G[-1, -1] = 1, -1",
             winograd, ((1, 4, 4, 16), 16, 1)),
         Bug("Winograd's bias in another entry", "kernels.winograd:products",
-            "IN + 1, finish", "IN + 2, finish",
+            "side + 3, finish", "side + 4, finish",
             winograd, ((1, 4, 4, 16), 16, 1)),
         Bug("what is left of a patch in the next", "kernels.winograd:edge_in",
             "edge[:] = 0", "edge[:] = edge + 1",

@@ -67,7 +67,6 @@ class Winograd(Step):
     """A 3x3 convolution with stride 1 and enough channels by Winograd's method."""
 
     kind, kind_name = program.WINOGRAD, "Winograd's Conv2D"
-    granule = winograd.OUT
 
     @classmethod
     def serves(cls, layer):
@@ -80,17 +79,20 @@ class Winograd(Step):
 
     def prepare(self, source, target):
         weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]
-        self.arrays = {"weight": winograd.packed(winograd.transformed_weights(np.ascontiguousarray(weight))),
+        self.granule = side = winograd.side_for(*target.size[:2])
+        self.arrays = {"weight": winograd.packed(winograd.transformed_weights(np.ascontiguousarray(weight), side)),
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
+        self.fields.update(side=side)
 
     def use_scratch(self, begin, lines):
-        block = winograd.block_of(winograd.patches(lines, self.target.size[1]))
+        side = self.granule
+        block = winograd.block_of(winograd.patches(side, lines, self.target.size[1]), side)
         self.fields.update(block=block, scratch=begin)
-        return winograd.ENTRIES * winograd.apart(block, self.fields["C"]) + winograd.OUTPUTS
+        return winograd.entries(side) * winograd.apart(block, self.fields["C"]) + winograd.outputs(side)
 
     def extent(self, task):
-        lines, columns = (-(-count // winograd.OUT) * winograd.OUT + 2 for count in (task["lines"], self.fields["OW"]))
+        lines, columns = (-(-count // self.granule) * self.granule + 2 for count in (task["lines"], self.fields["OW"]))
         last = (lines - 1) * self.fields["row"] + (columns - 1) * self.fields["pitch"] + self.fields["C"] - 1
         return (0, last), super().extent(task)[1]
 
@@ -99,7 +101,8 @@ class Winograd(Step):
         return first - top, last + 2 - top
 
     def macs(self, task):
-        return winograd.patches(task["lines"], self.target.size[1]) * winograd.ENTRIES * self.fields["C"] * task["panels"] * LANES
+        patches = winograd.patches(self.granule, task["lines"], self.target.size[1])
+        return patches * winograd.entries(self.granule) * self.fields["C"] * task["panels"] * LANES
 
 
 class Spread(Convolution):

@@ -32,7 +32,7 @@ STEP = np.dtype([(field, np.int64) for field in (
     "weight", "bias", "scratch",                        # where they begin
     "rows", "rows_out", "per_line",                     # tables in `integers`; entries for a line of the image
     "segments_a", "segments_b", "segments", "length", "panels_b", "panels_out",
-    "block", "pixels", "second_row", "second_pitch",
+    "side", "block", "pixels", "second_row", "second_pitch",
     "down", "across", "apart",                          # from half to half of an image, from block to block: kernels/strassen.py
 )] + [("alpha", np.float32)])
 
@@ -134,14 +134,14 @@ def part(program, begin, first, last):
 @pasted
 def convolution(program, step, task, a, a0, out, out0, private):
     """A 3x3 convolution by Winograd's method."""
-    columns, first = task.panels * LANES, task.panel * LANES
+    columns, first, entries = task.panels * LANES, task.panel * LANES, winograd.entries(step.side)
     x = Images(a[a0:], 0, step.row, step.pitch, 1, task.height, step.W, step.C)
     y = Images(out[out0 + first:], 0, step.out_row, step.out_pitch, 1, task.lines, step.OW, columns)
     V = private + step.scratch
-    M = V + winograd.ENTRIES * winograd.apart(step.block, step.C)
+    M = V + entries * winograd.apart(step.block, step.C)
     bias = program.weights[step.bias + first:step.bias + step.F + LANES]             # the last 16 are zeros
-    winograd.forward(x, program.weights[step.weight + first * winograd.ENTRIES * step.C:], bias, y, step.finish, step.block,
-                     out[V:M], out[M:M + winograd.OUTPUTS])
+    winograd.forward(x, program.weights[step.weight + first * entries * step.C:], bias, y, step.finish, step.side, step.block,
+                     out[V:M], out[M:M + winograd.outputs(step.side)])
 
 
 @pasted

@@ -20,13 +20,15 @@ def serves(layer):
 def correlation(x, weight, bias, padding, y, finish):
     """``y = im2col(x) @ W + b``, finished."""
     C, F = weight.shape[2:]
-    bias = bias_panels(bias)
-    U, around = kernel.packed(kernel.transformed_weights(weight)), kernel.to_whole_patches(padding, y.shape[1:3])
+    bias, size = bias_panels(bias), y.shape[1:3]
+    side, around = kernel.side_for(*size), kernel.to_whole_patches(padding, size)
+    U = kernel.packed(kernel.transformed_weights(weight, side))
 
     def job(start, stop):
-        block = kernel.block_of((stop - start) * kernel.patches(*y.shape[1:3]))
-        V, M = memory.empty((kernel.ENTRIES * kernel.apart(block, C),)), memory.empty((kernel.OUTPUTS,))
-        kernel.forward(images(contiguous(padded(x[start:stop], around))), U, bias, images(y[start:stop]), finish, block, V, M)
+        block = kernel.block_of((stop - start) * kernel.patches(side, *size), side)
+        V, M = memory.empty((kernel.entries(side) * kernel.apart(block, C),)), memory.empty((kernel.outputs(side),))
+        xs = images(contiguous(padded(x[start:stop], around)))
+        kernel.forward(xs, U, bias, images(y[start:stop]), finish, side, block, V, M)
     return job
 
 
@@ -34,16 +36,18 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     """dx, and of a range of images dW (3, 3, C, F) and db; dy is multiplied by the slope of ``elu``, if any."""
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
-    Ut, around = kernel.packed(kernel.transformed_weights(turned)), kernel.to_whole_patches(padding, dy.shape[1:3])
+    size = dy.shape[1:3]
+    side, around = kernel.side_for(*size), kernel.to_whole_patches(padding, size)
+    Ut = kernel.packed(kernel.transformed_weights(turned, side))
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]
     alpha = np.float32(elu.alpha if elu else 1)
-    enough = -(-kernel.PATCHES // kernel.patches(*dy.shape[1:3]))            # images for a block
+    enough = -(-kernel.most(side) // kernel.patches(side, *size))           # images for a block
 
     def job(start, stop):
-        block = kernel.block_of(min(enough, stop - start) * kernel.patches(*dy.shape[1:3]))
-        V, Z, M = (memory.empty((kernel.ENTRIES * kernel.apart(block, channels),)) for channels in (C, F, LANES))
-        dU, db = memory.empty((kernel.ENTRIES * C * F,)), np.zeros(F, np.float32)
+        block = kernel.block_of(min(enough, stop - start) * kernel.patches(side, *size), side)
+        V, Z, M = (memory.empty((kernel.entries(side) * kernel.apart(block, channels),)) for channels in (C, F, LANES))
+        dU, db = memory.empty((kernel.entries(side) * C * F,)), np.zeros(F, np.float32)
         for first, last in steps(start, stop, enough):
             xs = contiguous(padded(x[first:last], around))
             image = memory.empty(xs.shape)
@@ -51,7 +55,7 @@ def gradients(x, dy, weight, padding, dx, elu=None):
             y = images(elu.cache[0][first:last]) if elu else everywhere(1, F)           # the slope at 1 is 1
             finish = STORE if first == start else ADD
             kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dU, finish, db,
-                            block, V, Z, M)
+                            side, block, V, Z, M)
             dx[first:last] = image[:, top:top + H, left:left + W]
-        return kernel.weights_of(dU, C, F), db
+        return kernel.weights_of(dU, C, F, side), db
     return job

@@ -5,6 +5,8 @@ and multiplications one by one, without loops, without those by 0 and 1: all 36 
 stack close by. As loops over T it would be a matrix product of tiny sides, which wastes most of a tile.
 """
 
+from functools import partial
+
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
@@ -12,25 +14,25 @@ from numba.extending import intrinsic
 from . import vector
 from .compiling import compiled
 from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu
-from .tile import ADD, ELU, RELU, STORE
+from .tile import ELU, RELU, STORE
 from .vector import integer
 
 WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: 36 pixels of them, in registers or close by
 
 
-def sandwich(matrix, finish=STORE, slope=False, far=False):
+def sandwich(matrix, add=False, slope=False, finishes=False):
     """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
 
-    ``finish`` is the tile's: y is written, added to, or its ELU or ReLU is written. With ``slope`` x is first multiplied by the
-    slope of an ELU, which is read off the ELU's outputs: four further arguments like x's, and alpha. With ``far`` y's places are
-    asked for beforehand: stores wait for each other, and one to memory that is not near waits long.
+    y is written, or with ``add`` added to. Two kinds take further arguments. With ``slope`` x is first multiplied by the slope of
+    an ELU, which is read off the ELU's outputs: four arguments like x's, and alpha. With ``finishes`` the tile's number says
+    whether y, its ELU or its ReLU is written; then y's places are asked for beforehand: stores wait for each other, and one to
+    memory that is not near waits long.
     """
     if not vector.HAS_IR:
-        return plain_sandwich(np.float32(matrix), finish, slope)
-    change = {ELU: emit_elu, RELU: emit_relu}.get(finish, lambda builder, value: value)
+        return plain_sandwich(np.float32(matrix), add, slope, finishes)
 
     def emit(context, builder, signature, arguments):
-        x, x0, x_row, x_column, y, y0, y_row, y_column, *outputs = arguments
+        x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
         m, _ = np.shape(matrix)
 
         def place(array, start, row, i, column, j):
@@ -42,24 +44,38 @@ def sandwich(matrix, finish=STORE, slope=False, far=False):
             value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
             if not slope:
                 return value
-            z, z0, z_row, z_column, alpha = outputs
+            z, z0, z_row, z_column, alpha = others
             output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
             return builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
 
-        if far:
+        def target(i, j):
+            return place(y, y0, y_row, i, y_column, j)
+
+        def write(change):
+            for i, j, value in results:
+                vector.store(builder, change(builder, value), target(i, j))
+        if finishes:
             for i, j in np.ndindex(m, m):
-                vector.ask_for(builder, place(y, y0, y_row, i, y_column, j), to_write=True)
-        for i, j, value in emit_sandwich(builder, matrix, pixel):
-            target = place(y, y0, y_row, i, y_column, j)
-            if finish == ADD:
-                value = builder.fadd(vector.load(builder, target, WIDTH), value)
-            vector.store(builder, change(builder, value), target)
+                vector.ask_for(builder, target(i, j), to_write=True)
+        results = list(emit_sandwich(builder, matrix, pixel))
+        if finishes:
+            unchanged = partial(write, lambda builder, value: value)
+            vector.switch(builder, others[0], {ELU: partial(write, emit_elu), RELU: partial(write, emit_relu), STORE: unchanged})
+        else:
+            for i, j, value in results:
+                if add:
+                    value = builder.fadd(vector.load(builder, target(i, j), WIDTH), value)
+                vector.store(builder, value, target(i, j))
         return context.get_dummy_value()
 
     if slope:
         @intrinsic
         def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
             return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
+    elif finishes:
+        @intrinsic
+        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, finish):
+            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, finish), emit
     else:
         @intrinsic
         def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
@@ -92,12 +108,12 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(matrix, finish, slope):
+def plain_sandwich(matrix, add, slope, finishes):
     """The same in loops."""
     m, n = matrix.shape
 
     @compiled
-    def from_patch(patch, c, y, y0, y_row, y_column):
+    def from_patch(patch, c, y, y0, y_row, y_column, finish):
         half = np.empty((m, n), np.float32)
         for i in range(m):
             for j in range(n):
@@ -110,20 +126,24 @@ def plain_sandwich(matrix, finish, slope):
                 for k in range(n):
                     total += half[i, k] * matrix[j, k]
                 place = y0 + i * y_row + j * y_column + c
-                y[place] = total + (y[place] if finish == ADD else np.float32(0))
+                y[place] = total + (y[place] if add else np.float32(0))
                 if finish == ELU:
                     plain_elu(y, place, place + 1, np.float32(1))
                 elif finish == RELU:
                     y[place] = np.float32(0) if y[place] < 0 else y[place]
 
     @compiled
-    def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
+    def transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, finish):
         patch = np.empty((n, n), np.float32)
         for c in range(WIDTH):
             for i in range(n):
                 for j in range(n):
                     patch[i, j] = x[x0 + i * x_row + j * x_column + c]
-            from_patch(patch, c, y, y0, y_row, y_column)
+            from_patch(patch, c, y, y0, y_row, y_column, finish)
+
+    @compiled
+    def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
+        transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, STORE)
 
     @compiled
     def transform_with_slope(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
@@ -133,5 +153,5 @@ def plain_sandwich(matrix, finish, slope):
                 for j in range(n):
                     output = z[z0 + i * z_row + j * z_column + c]
                     patch[i, j] = x[x0 + i * x_row + j * x_column + c] * (np.float32(1) if output > 0 else output + alpha)
-            from_patch(patch, c, y, y0, y_row, y_column)
-    return transform_with_slope if slope else transform
+            from_patch(patch, c, y, y0, y_row, y_column, STORE)
+    return transform_with_slope if slope else transform_and_finish if finishes else transform

@@ -14,9 +14,8 @@ segments. That is all it takes for one loop to serve
 registers; two more hold 16 numbers of ``b``, one a number of ``a``, repeated. For each k that is 8 loads and 12 multiply-adds,
 and the 12 are independent, so that none waits for the one before (a multiply-add takes 4 cycles, and two run at a time: at
 least 8 sums must be in flight). It reaches 90 GFLOP/s from Python; 7 rows would need 17 registers and drop to a third. With
-AVX-512 there are 32 registers of 16 floats: 8 rows of two panels are 16 sums from 10 loads, 115 GFLOP/s where 117 is what
-multiply-adds alone reach. (12 rows of one panel would be 12 sums from 13 loads, and 12 addresses are more than the integer
-registers hold.)
+AVX-512 there are 32 registers of 16 floats: 9 rows of two panels are 18 sums from 11 loads, 115 GFLOP/s where 117 is what
+multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's method makes of 14x14 pixels.
 
 While it multiplies it asks for the part of ``b`` that it will need 192 steps later: where weights come from far and each serves
 few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms).
@@ -24,7 +23,7 @@ few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.3
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses, bias and
 stores, and while these are worked out the multipliers run dry: for 45 cycles so, for 110 with that loop left to Numba, where all
-that the function knows besides comes from the stack again for each tile. (16 steps, as in fire2, are 256 cycles.) Both versions
+that the function knows besides comes from the stack again for each tile. (16 steps, as in fire2, are 288 cycles.) Both versions
 are tested to agree.
 """
 
@@ -40,7 +39,7 @@ from .vector import LANES, integer
 ALL, NONE = -1, -2                                      # which tiles get a bias
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 AHEAD = 192 * LANES                                     # how far ahead b is asked for: 192 steps of k, if b is packed
-ROWS, PANELS = (8, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
+ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
 
 
 @intrinsic

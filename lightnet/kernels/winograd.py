@@ -1,4 +1,4 @@
-"""Winograd's convolution F(4x4, 3x3): 3x3 windows with a quarter of the multiplications.
+"""Winograd's convolution, F(4x4, 3x3) and F(5x5, 3x3): 3x3 windows with a quarter of the multiplications.
 
 A 4x4 patch of outputs needs a 6x6 patch d of inputs, and 4 * 4 * 9 = 144 multiplications for each pair of channels. With
 
@@ -14,6 +14,10 @@ The matrices come from polynomials: a convolution multiplies two, and a product 
 points and infinity. A and G evaluate at the points, B interpolates. Usual points are 0, 1, -1, 2, -2, whose powers grow to 8 and
 cost a digit of float32; with 1/2 for 2 the largest error is half of that (Barabasz et al. 2020).
 
+Patches of 5x5 outputs take one more point, 49 products for 225, and have twice the error. It depends on the image which are
+fewer: 14x14 pixels are 16 patches of 4x4, with 576 products, or 9 of 5x5, with 441; 28x28 and 56x56 make no difference. So the
+``side`` of a patch, 4 or 5, goes through all that follows. It was worth 0.15 ms of the paper's network's 7.1.
+
 Worth on the paper's network: its 3x3 layers take half of the time that the tile alone takes for them.
 
 Sources: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015, section 4; Barabasz, Anderson, Soodhalter, Gregg,
@@ -26,20 +30,21 @@ from .compiling import CHECK, compiled, pasted
 from .images import Flat
 from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, ELU, PANELS, RELU, ROWS, STORE
+from .tile import ADD, PANELS, ROWS, STORE
 from .vector import LANES
 
-OUT, IN, ENTRIES = 4, 6, 36                             # sides of a patch of outputs, of inputs; entries of the latter
-PATCHES = 64                                            # in a block, at most: their transforms stay in the nearer caches
-POINTS = 0, 1, -1, 1 / 2, -2                            # the second must be 1: see `products`
+SIDES = 4, 5                                            # of a patch of outputs
+POINTS = 0, 1, -1, 1 / 2, -2, 2                         # side + 1 of them; the second must be 1: see `products`
+BLOCK = 64 * 36                                         # products in a block, at most: its transforms stay in the nearer caches
 
 
-def matrices(points):
-    """A (6, 4), B (6, 6) and G (6, 3) for these points and infinity."""
-    A, B, G = np.zeros((IN, OUT)), np.zeros((IN, IN)), np.zeros((IN, 3))
+def matrices(side):
+    """A (side + 2, side), B (side + 2, side + 2) and G (side + 2, 3) for the first points and infinity."""
+    points = np.array(POINTS[:side + 1])
+    A, B, G = np.zeros((side + 2, side)), np.zeros((side + 2, side + 2)), np.zeros((side + 2, 3))
     for j, point in enumerate(points):
         others = np.delete(points, j)
-        A[j], G[j] = point ** np.arange(4.0), point ** np.arange(3.0) / np.prod(point - others)
+        A[j], G[j] = point ** np.arange(side), point ** np.arange(3) / np.prod(point - others)
         B[:-1, j] = np.polynomial.polynomial.polyfromroots(others)
     A[-1, -1] = G[-1, -1] = 1
     B[:, -1] = np.polynomial.polynomial.polyfromroots(points)
@@ -51,44 +56,66 @@ def suits(kernel, stride, C, F):
     return kernel == (3, 3) and stride == (1, 1) and C % LANES == 0 and F % LANES == 0
 
 
+@compiled
+def entries(side):
+    """Of a patch's transform."""
+    return (side + 2) ** 2
+
+
+def patches(side, OH, OW):
+    """How many cover an image of outputs."""
+    return -(-OH // side) * -(-OW // side)
+
+
+def side_for(OH, OW):
+    """The side of patches with which an image of outputs takes fewer products."""
+    return min(SIDES, key=lambda side: patches(side, OH, OW) * entries(side))
+
+
 def to_whole_patches(padding, out_size):
     """More zeros below and right, so that whole patches cover an image of outputs."""
     ((top, bottom), (left, right)), (OH, OW) = padding, out_size
-    return (top, bottom + -OH % OUT), (left, right + -OW % OUT)
+    side = side_for(OH, OW)
+    return (top, bottom + -OH % side), (left, right + -OW % side)
 
 
-def patches(OH, OW):
-    """How many cover an image of outputs."""
-    return -(-OH // OUT) * -(-OW // OUT)
+def most(side):
+    """Patches in a block."""
+    return BLOCK // entries(side)
 
 
-def block_of(count):
-    """How many of so many patches to take at a time: equal blocks of at most `PATCHES`."""
-    return -(-count // -(-count // PATCHES))
+def block_of(count, side):
+    """How many of so many patches to take at a time: equal blocks of at most `most`."""
+    return -(-count // -(-count // most(side)))
 
 
-A, B, G = matrices(POINTS)
-inputs_forward = sandwich(B.T)
-outputs_forward, outputs_elu, outputs_relu = (sandwich(A.T, finish, far=True) for finish in (STORE, ELU, RELU))
-outputs_backward, inputs_backward = sandwich(A, slope=True), sandwich(B, ADD)
-weights_forward, weights_backward = sandwich(G), sandwich(G.T)
+(A4, B4, G4), (A5, B5, G5) = (matrices(side) for side in SIDES)
+inputs_forward4, inputs_forward5 = sandwich(B4.T), sandwich(B5.T)
+outputs_forward4, outputs_forward5 = sandwich(A4.T, finishes=True), sandwich(A5.T, finishes=True)
+outputs_backward4, outputs_backward5 = sandwich(A4, slope=True), sandwich(A5, slope=True)
+inputs_backward4, inputs_backward5 = sandwich(B4, add=True), sandwich(B5, add=True)
+weights_forward4, weights_forward5 = sandwich(G4), sandwich(G5)
+weights_backward4, weights_backward5 = sandwich(G4.T), sandwich(G5.T)
 
 
 @compiled
-def transformed_weights(weight):
-    """``U = G w G^t`` of (3, 3, C, F), contiguous: (36, C, F)."""
+def transformed_weights(weight, side):
+    """``U = G w G^t`` of (3, 3, C, F), contiguous: (entries, C, F)."""
     C, F = weight.shape[2:]
-    U = np.empty((ENTRIES, C, F), np.float32)
+    U = np.empty((entries(side), C, F), np.float32)
     flat, flat_U = weight.reshape(-1), U.reshape(-1)
     for k in range(0, C * F, WIDTH):
-        weights_forward(flat, k, 3 * C * F, C * F, flat_U, k, IN * C * F, C * F)
+        if side == 4:
+            weights_forward4(flat, k, 3 * C * F, C * F, flat_U, k, 6 * C * F, C * F)
+        else:
+            weights_forward5(flat, k, 3 * C * F, C * F, flat_U, k, 7 * C * F, C * F)
     return U
 
 
 def packed(U):
-    """(36, C, F) in panels of 16 columns, in the order of reading: (F / 16, 36, C, 16), flat."""
-    _, C, F = U.shape
-    return np.ascontiguousarray(U.reshape(ENTRIES, C, F // LANES, LANES).transpose(2, 0, 1, 3)).reshape(-1)
+    """(entries, C, F) in panels of 16 columns, in the order of reading: (F / 16, entries, C, 16), flat."""
+    count, C, F = U.shape
+    return np.ascontiguousarray(U.reshape(count, C, F // LANES, LANES).transpose(2, 0, 1, 3)).reshape(-1)
 
 
 @compiled
@@ -100,9 +127,9 @@ def patch(t, down, across):
 
 
 @compiled
-def forward_tables(T, K):
+def forward_tables(T, K, side):
     """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
-    zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * ENTRIES
+    zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * entries(side)
     return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K, np.arange(T) * LANES, panels * apart(T, LANES),
                   1, 0, 0)
 
@@ -139,24 +166,27 @@ def place(t, c, T):
 
 @compiled
 def apart(T, C):
-    """From one of the 36 entries to the next. A cache line more than it takes: at a power of two all entries of a patch would
-    meet in the same few places of the first-level cache."""
+    """From one entry to the next. A cache line more than it takes: at a power of two all entries of a patch would meet in the
+    same few places of the first-level cache."""
     return T * C + LANES
 
 
-OUTPUTS = PANELS * ENTRIES * (ROWS * LANES + LANES)     # numbers that one tile of patches becomes
+@compiled
+def outputs(side):
+    """Numbers that one tile of patches becomes."""
+    return PANELS * entries(side) * apart(ROWS, LANES)
 
 
 @pasted
-def products(tables, a, a_step, b, b_step, out, out_step, bias, finish):
-    """One product for each of the 36 entries.
+def products(side, tables, a, a_step, b, b_step, out, out_step, bias, finish):
+    """One product for each entry.
 
-    ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all 16 outputs.
+    ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all outputs.
     """
     left, right, result = Flat(a, a_step, 0), Flat(b, b_step, 0), Flat(out, out_step, 0)
     if CHECK:
-        check(tables, ENTRIES, left, right, result, bias, bias)
-    one_pass(tables, Part(0, len(tables.segments_a), ENTRIES, IN + 1, finish), left, right, result, bias)
+        check(tables, entries(side), left, right, result, bias, bias)
+    one_pass(tables, Part(0, len(tables.segments_a), entries(side), side + 3, finish), left, right, result, bias)
 
 
 @compiled
@@ -166,147 +196,156 @@ def corner(x, n, i, j, side):
 
 
 @compiled
-def edge_in(x, start, rows, columns, edge):
+def edge_in(x, start, rows, columns, side, edge):
     """`WIDTH` channels of a patch of which only some rows and columns exist: the others are zero."""
     edge[:] = 0
     for p in range(rows):
         for q in range(columns):
             for lane in range(WIDTH):
-                edge[(p * OUT + q) * WIDTH + lane] = x.memory[start + p * x.row + q * x.pitch + lane]
+                edge[(p * side + q) * WIDTH + lane] = x.memory[start + p * x.row + q * x.pitch + lane]
 
 
 @compiled
-def edge_out(edge, x, start, rows, columns):
+def edge_out(edge, x, start, rows, columns, side):
     """The other way."""
     for p in range(rows):
         for q in range(columns):
             for lane in range(WIDTH):
-                x.memory[start + p * x.row + q * x.pitch + lane] = edge[(p * OUT + q) * WIDTH + lane]
+                x.memory[start + p * x.row + q * x.pitch + lane] = edge[(p * side + q) * WIDTH + lane]
 
 
 @compiled
-def transformed_inputs(x, t0, T, down, across, V, in_rows):
+def transformed_inputs(x, t0, T, down, across, side, V, in_rows):
     """``V = B^t d B`` of T patches; each entry a matrix (T, C) in rows, or in panels of 16 columns."""
+    step = apart(T, x.C)
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
-        start = corner(x, n, i, j, OUT)
+        start = corner(x, n, i, j, side)
         for c in range(0, x.C, WIDTH):
             to = t * x.C + c if in_rows else place(t, c, T)
-            inputs_forward(x.memory, start + c, x.row, x.pitch, V, to, IN * apart(T, x.C), apart(T, x.C))
+            if side == 4:
+                inputs_forward4(x.memory, start + c, x.row, x.pitch, V, to, 6 * step, step)
+            else:
+                inputs_forward5(x.memory, start + c, x.row, x.pitch, V, to, 7 * step, step)
 
 
 @compiled
-def forward(x, U, bias, y, finish, block, V, M):
+def forward(x, U, bias, y, finish, side, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
     x: `Images` (N, H, W, C), padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
-    (36 * apart(block, C)) and M (`OUTPUTS`).
+    (entries * apart(block, C)) and M (`outputs`).
     """
-    C, F, edge = x.C, y.C, np.empty(OUT * OUT * WIDTH, np.float32)
-    down, across = (y.H + OUT - 1) // OUT, (y.W + OUT - 1) // OUT
-    tables, entry = forward_tables(ROWS, C), apart(ROWS, LANES)
+    C, F, edge = x.C, y.C, np.empty(side * side * WIDTH, np.float32)
+    down, across = (y.H + side - 1) // side, (y.W + side - 1) // side
+    tables, entry = forward_tables(ROWS, C, side), apart(ROWS, LANES)
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
-        transformed_inputs(x, t0, T, down, across, V, True)
+        transformed_inputs(x, t0, T, down, across, side, V, True)
         tiles = (T + ROWS - 1) // ROWS
         for f0 in range(0, F, PANELS * LANES):
             columns = min(PANELS * LANES, F - f0)
             for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
                 first, last = k * T // tiles, (k + 1) * T // tiles
-                products(of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
-                         U[f0 * ENTRIES * C:], C * LANES, M, entry, bias[f0:], STORE)
-                transformed_outputs(M, entry, t0 + first, last - first, down, across, y, f0, columns, finish, edge)
+                products(side, of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
+                         U[f0 * entries(side) * C:], C * LANES, M, entry, bias[f0:], STORE)
+                transformed_outputs(M, entry, t0 + first, last - first, down, across, side, y, f0, columns, finish, edge)
 
 
 @compiled
-def transformed_outputs(M, entry, t0, T, down, across, y, f0, columns, finish, edge):
+def transformed_outputs(M, entry, t0, T, down, across, side, y, f0, columns, finish, edge):
     """``A^t M A`` of T patches, finished, into some columns of y."""
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
-        start, rows, pixels = corner(y, n, i, j, OUT) + f0, min(OUT, y.H - i * OUT), min(OUT, y.W - j * OUT)
-        whole = rows == OUT and pixels == OUT
+        start, rows, pixels = corner(y, n, i, j, side) + f0, min(side, y.H - i * side), min(side, y.W - j * side)
+        whole = rows == side and pixels == side
         for f in range(0, columns, WIDTH):
-            m = f // LANES * (ENTRIES * entry) + t * LANES + f % LANES
-            to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, OUT * WIDTH, WIDTH)
-            if finish == ELU:
-                outputs_elu(M, m, IN * entry, entry, to, to0, row, column)
-            elif finish == RELU:
-                outputs_relu(M, m, IN * entry, entry, to, to0, row, column)
+            m = f // LANES * (entries(side) * entry) + t * LANES + f % LANES
+            to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
+            if side == 4:
+                outputs_forward4(M, m, 6 * entry, entry, to, to0, row, column, finish)
             else:
-                outputs_forward(M, m, IN * entry, entry, to, to0, row, column)
+                outputs_forward5(M, m, 7 * entry, entry, to, to0, row, column, finish)
             if not whole:
-                edge_out(edge, y, start + f, rows, pixels)
+                edge_out(edge, y, start + f, rows, pixels, side)
 
 
 @compiled
-def transformed_gradients(dy, y, alpha, t0, T, down, across, Z):
+def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z):
     """``Z = A dy A^t`` of T patches, in panels; dy is multiplied by ELU's slope, read off its outputs y."""
-    edge, edge_y = np.empty(OUT * OUT * WIDTH, np.float32), np.empty(OUT * OUT * WIDTH, np.float32)
+    edge, edge_y = np.empty(side * side * WIDTH, np.float32), np.empty(side * side * WIDTH, np.float32)
     entry = apart(T, dy.C)
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
-        start, start_y = corner(dy, n, i, j, OUT), corner(y, n, i, j, OUT)
-        rows, columns = min(OUT, dy.H - i * OUT), min(OUT, dy.W - j * OUT)
+        start, start_y = corner(dy, n, i, j, side), corner(y, n, i, j, side)
+        rows, columns = min(side, dy.H - i * side), min(side, dy.W - j * side)
+        whole = rows == side and columns == side
         for f in range(0, dy.C, WIDTH):
-            to = place(t, f, T)
-            if rows == OUT and columns == OUT:
-                outputs_backward(dy.memory, start + f, dy.row, dy.pitch, Z, to, IN * entry, entry,
-                                 y.memory, start_y + f, y.row, y.pitch, alpha)
+            if not whole:
+                edge_in(dy, start + f, rows, columns, side, edge)
+                edge_in(y, start_y + f, rows, columns, side, edge_y)
+            a, a0, a_row, a_column = (dy.memory, start + f, dy.row, dy.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
+            b, b0, b_row, b_column = (y.memory, start_y + f, y.row, y.pitch) if whole else (edge_y, 0, side * WIDTH, WIDTH)
+            if side == 4:
+                outputs_backward4(a, a0, a_row, a_column, Z, place(t, f, T), 6 * entry, entry, b, b0, b_row, b_column, alpha)
             else:
-                edge_in(dy, start + f, rows, columns, edge)
-                edge_in(y, start_y + f, rows, columns, edge_y)
-                outputs_backward(edge, 0, OUT * WIDTH, WIDTH, Z, to, IN * entry, entry,
-                                 edge_y, 0, OUT * WIDTH, WIDTH, alpha)
+                outputs_backward5(a, a0, a_row, a_column, Z, place(t, f, T), 7 * entry, entry, b, b0, b_row, b_column, alpha)
 
 
 @compiled
-def add_bias_gradient(Z, T, db):
+def add_bias_gradient(Z, T, side, db):
     """db += the sum of dy: entry (1, 1) of ``A dy A^t`` is the sum of the patch."""
     entry = apart(T, len(db))
-    sums = Z[(IN + 1) * entry:(IN + 2) * entry]
+    sums = Z[(side + 3) * entry:(side + 4) * entry]
     for f in range(len(db)):
         for t in range(T):
             db[f] += sums[place(t, f, T)]
 
 
 @compiled
-def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, dx, M):
+def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
     """``dx += B [ Z U^t ] B^t``, 16 channels of T patches at a time."""
     tables, entry = backward_tables(T, F), apart(T, LANES)
     for c0 in range(0, dx.C, LANES):
-        products(tables, Z, apart(T, F), Ut[c0 * ENTRIES * F:], F * LANES, M, entry, no_bias, STORE)
+        products(side, tables, Z, apart(T, F), Ut[c0 * entries(side) * F:], F * LANES, M, entry, no_bias, STORE)
         for t in range(T):
             n, i, j = patch(t0 + t, down, across)
-            start = corner(dx, n, i, j, OUT) + c0
+            start = corner(dx, n, i, j, side) + c0
             for c in range(0, LANES, WIDTH):
-                inputs_backward(M, t * LANES + c, IN * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+                if side == 4:
+                    inputs_backward4(M, t * LANES + c, 6 * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+                else:
+                    inputs_backward5(M, t * LANES + c, 7 * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
 
 
 @compiled
-def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, block, V, Z, M):
+def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, side, block, V, Z, M):
     """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
 
     x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F), y the
-    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (36 * C * F,), db (F,); scratch V
-    (36 * apart(block, C)), Z (36 * apart(block, F)) and M (36 * apart(block, 16)).
+    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (entries * C * F,), db (F,); scratch V
+    (entries * apart(block, C)), Z (entries * apart(block, F)) and M (entries * apart(block, 16)).
     """
     C, F = x.C, dy.C
-    down, across = (dy.H + OUT - 1) // OUT, (dy.W + OUT - 1) // OUT
+    down, across = (dy.H + side - 1) // side, (dy.W + side - 1) // side
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
-        transformed_inputs(x, t0, T, down, across, V, False)
-        transformed_gradients(dy, y, alpha, t0, T, down, across, Z)
-        add_bias_gradient(Z, T, db)
-        products(gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
-        add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, dx, M)
+        transformed_inputs(x, t0, T, down, across, side, V, False)
+        transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z)
+        add_bias_gradient(Z, T, side, db)
+        products(side, gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
+        add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
 
 
 @compiled
-def weights_of(dU, C, F):
+def weights_of(dU, C, F, side):
     """``dW = G^t dU G``: (3, 3, C, F)."""
     dW = np.empty((3, 3, C, F), np.float32)
     flat = dW.reshape(-1)
     for c in range(C):
         for f in range(0, F, WIDTH):
-            weights_backward(dU, place(c, f, C), IN * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
+            if side == 4:
+                weights_backward4(dU, place(c, f, C), 6 * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
+            else:
+                weights_backward5(dU, place(c, f, C), 7 * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
     return dW
