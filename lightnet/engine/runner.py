@@ -4,6 +4,7 @@ With a batch each thread takes whole images: nobody waits for anybody. The image
 together; units of work are claimed one by one, so a thread that wakes up late leaves more of them to the others.
 """
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..kernels import compiling, memory
 from ..kernels.threads import pool, shared
 from .program import LINE, run
+from .standby import call, help_and_wait, orders_for, wait_for_helper
 from .steps import Foreign
 
 
@@ -26,7 +28,7 @@ class Runner:
 
     def __init__(self, plan):
         compiling.announce("program.run-*")
-        self.plan, self.rooms = plan, {}
+        self.plan, self.rooms, self.orders = plan, {}, {}
         # a layer's own forward may not like two threads at once
         self.compiled_throughout = not any(isinstance(section, Foreign) for section in plan.sections)
 
@@ -66,12 +68,26 @@ class Runner:
 
     def run_phases(self, section, x, memory, threads):
         """Compiled phases. The other threads are only told: who comes too late finds nothing left to do."""
-        plan = self.plan
+        plan, x, orders = self.plan, x.reshape(-1), self.orders_here()
         counters = np.zeros(2 * LINE * len(plan.program.phases), np.int64)
-        same = plan.program, *section, x.reshape(-1), memory
-        for i in range(1, threads if not compiling.CHECK else 1):       # a check raises: nobody must wait for who has done so
-            pool(threads).submit(run, *same, plan.size + i * plan.private, counters)
-        run(*same, plan.size, counters)
+        same = plan.program, *section, x, memory
+        others = range(1, threads if not compiling.CHECK else 1)        # a check raises: nobody must wait for who has done so
+        called = [i for i in others if call(orders, i * LINE, *section, x.ctypes.data, counters.ctypes.data)]
+        try:
+            for i in others:
+                if i not in called:
+                    pool(threads).submit(help_and_wait, *same, plan.size + i * plan.private, counters, orders, i * LINE)
+            run(*same, plan.size, counters)
+        finally:
+            for i in called:
+                wait_for_helper(orders, i * LINE)
+
+    def orders_here(self):
+        """What this process tells its threads: one that was forked has none of its parent's."""
+        process = os.getpid()
+        if process not in self.orders:
+            self.orders = {process: orders_for(self.plan.threads)}
+        return self.orders[process]
 
     def run_layer(self, step, memory):
         """A layer's own forward, on views of the memory."""

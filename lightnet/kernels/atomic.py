@@ -35,6 +35,24 @@ def look(typing, counters, index):
     return types.int64(counters, index), generate
 
 
+@intrinsic
+def exchange(typing, counters, index, old, new):
+    """Make ``counters[index]`` new if it is old, in one step; whether it was."""
+    def generate(context, builder, signature, arguments):
+        counters, index, *values = arguments
+        place = vector.pointer(context, builder, signature.args[0], counters, [index])
+        return builder.extract_value(builder.cmpxchg(place, *values, "seq_cst", "seq_cst"), 1)
+    return types.boolean(counters, index, types.int64, types.int64), generate
+
+
+@intrinsic
+def pointer_to(typing, address):
+    """An address as what ``numba.carray`` makes an array of."""
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+    return types.voidptr(address), generate
+
+
 @compiled
 def wait_for(counters, index, count):
     """Return when the counter has reached ``count``."""
