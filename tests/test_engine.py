@@ -179,19 +179,55 @@ def test_the_same_bits_on_any_number_of_threads_and_in_any_batch(case):
 def test_each_thread_has_memory_of_its_own():
     begins, net = [], CASES["a fire module"]()
 
-    def noted(*arguments, run=runner.run):
-        program, first, last, image, memory, private, counters = arguments
+    def noted(program, first, last, image, memory, private, counters, *others, run=runner.run):
         begins.append((private, memory.size))
-        run(*arguments)
+        run(program, first, last, image, memory, private, counters)
     with bands_of(1000), pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "pool", lambda threads: AtOnce)
         patch.setattr(runner, "run", noted)
+        patch.setattr(runner, "help_and_wait", noted)
         patch.setattr(runner.compiling, "CHECK", False)             # with it one thread does everything
         predict, x = ln.compile(net, 3), images(net)
         assert_same(predict(x), net.forward(x))
         size, private = predict.plan.size, predict.plan.private
     assert private and sorted(begin for begin, _ in begins) == [size, size + private, size + 2 * private]
     assert all(begin + private <= whole for begin, whole in begins)
+
+
+@needs_numba
+def test_who_may_call_a_helper():
+    """One that waits, once; not one that is away, at work or called already."""
+    from lightnet.engine import standby
+    orders, before = standby.orders_for(2), [5] * 8
+    for state in (standby.AWAY, standby.BUSY, standby.CALLED):
+        orders[8:] = state, *before[1:]
+        assert not standby.call(orders, 8, 1, 2, 3, 4) and list(orders[8:]) == [state, *before[1:]]
+    orders[8] = standby.WAITING
+    assert standby.call(orders, 8, 1, 2, 3, 4) and list(orders[8:13]) == [standby.CALLED, 1, 2, 3, 4]
+    assert not standby.call(orders, 8, 1, 2, 3, 4) and not orders[:8].any()
+    orders[8] = standby.BUSY
+    assert not standby.is_called(orders, 8, 3) and orders[8] == standby.AWAY
+
+
+@needs_numba
+def test_a_helper_that_stands_by_computes_the_image_that_it_is_called_for():
+    """All of it here: nobody else works."""
+    from lightnet.engine import standby
+    net = CASES["a fire module"]()
+    predict, xs = ln.compile(net, 2), [images(net), images(net) + 1]
+    (this,), plan = [predict.runner(predict.net, xs[0].shape[1:])], predict.plan
+    room, orders, (section,) = this.room(0), standby.orders_for(2), plan.sections
+    counters = [np.zeros(16 * len(plan.program.phases), np.int64) for _ in xs]
+    flat = [x[0].reshape(-1) for x in xs]
+    with ThreadPoolExecutor(1) as pool:
+        helper = pool.submit(standby.help_and_wait, plan.program, *section, flat[0], room.memory, plan.size, counters[0],
+                             orders, 8, 3 * 10**7)
+        while not standby.call(orders, 8, *section, flat[1].ctypes.data, counters[1].ctypes.data):
+            assert not helper.done()
+        standby.wait_for_helper(orders, 8)
+        assert_same(room.output[None], net.forward(xs[1]))
+        while not standby.call(orders, 8, 0, 0, flat[1].ctypes.data, counters[1].ctypes.data):     # alive still
+            assert not helper.done()
 
 
 def test_several_python_threads_at_once():

@@ -17,7 +17,7 @@ from ..kernels import elementwise, pooling, strassen, winograd
 from ..kernels.atomic import claim, wait_for
 from ..kernels.compiling import compiled, pasted
 from ..kernels.images import Flat, Images
-from ..kernels.product import ALL, Part, Tables, one_pass
+from ..kernels.product import Part, Tables, one_pass
 from ..kernels.tile import ELU, RELU
 from ..kernels.vector import LANES
 
@@ -121,7 +121,7 @@ def product(program, step, task, a, a0, out, out0):
                     part(program, step.rows_out, 0, task.lines * step.per_line), part(program, step.panels_out, p0, p1),
                     step.segments, 0, 0)
     bias = program.weights[step.bias + p0 * LANES:step.bias + (p1 + 1) * LANES]
-    one_pass(tables, Part(0, step.segments, 1, ALL, step.finish), Flat(a, 0, a0), Flat(program.weights, 0, step.weight),
+    one_pass(tables, Part(0, step.segments, 1, True, step.finish), Flat(a, 0, a0), Flat(program.weights, 0, step.weight),
              Flat(out, 0, out0), bias)
 
 

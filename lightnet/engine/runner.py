@@ -12,7 +12,7 @@ import numpy as np
 from ..kernels import compiling, memory
 from ..kernels.threads import pool, shared
 from .program import LINE, run
-from .standby import call, help_and_wait, orders_for, wait_for_helper
+from .standby import TURNS, call, help_and_wait, orders_for, wait_for_helper
 from .steps import Foreign
 
 
@@ -76,7 +76,7 @@ class Runner:
         try:
             for i in others:
                 if i not in called:
-                    pool(threads).submit(help_and_wait, *same, plan.size + i * plan.private, counters, orders, i * LINE)
+                    pool(threads).submit(help_and_wait, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
             run(*same, plan.size, counters)
         finally:
             for i in called:

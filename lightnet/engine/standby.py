@@ -26,22 +26,22 @@ TURNS = 5000                                            # of 40 ns on a Zen 4
 
 
 @compiled
-def help_and_wait(program, first, last, image, memory, private, counters, orders, line):
+def help_and_wait(program, first, last, image, memory, private, counters, orders, line, turns):
     """A helper's share of an image, as in ``run``, and of those that follow soon."""
     run(program, first, last, image, memory, private, counters)
     if not exchange(orders, line + STATE, AWAY, BUSY):
         return                                          # another one, who came late to an earlier image, waits here already
-    while is_called(orders, line):
+    while is_called(orders, line, turns):
         again = carray(pointer_to(orders[line + IMAGE]), image.shape, np.float32)
         run(program, orders[line + FIRST], orders[line + LAST], again, memory, private,
             carray(pointer_to(orders[line + COUNTERS]), counters.shape, np.int64))
 
 
 @compiled
-def is_called(orders, line):
-    """Say that one is there, and wait for the call; False if none comes."""
+def is_called(orders, line, turns):
+    """Say that one is there, and wait for the call so many turns; False if none comes."""
     exchange(orders, line + STATE, look(orders, line + STATE), WAITING)
-    for _ in range(TURNS):
+    for _ in range(turns):
         if look(orders, line + STATE) == CALLED:
             return True
     return not exchange(orders, line + STATE, WAITING, AWAY)

@@ -17,7 +17,7 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .images import Flat
-from .tile import ADD, ALL, LANES, NONE, PANELS, ROWS, tiles
+from .tile import ADD, LANES, PANELS, ROWS, tiles
 from .vector import HAS_IR, prefetch
 
 BLOCK = 12                                              # tiles of rows that share a panel while it is near
@@ -48,13 +48,13 @@ class Tables(NamedTuple):
 class Part(NamedTuple):
     """What to compute in one pass: segments first to last of the sum, of so many products with the same tables.
 
-    ``biased``: ALL, NONE, or the number of the product that gets a bias; the others get its last 16 numbers, which are zeros.
+    ``biased``: whether they get the bias, or its last 16 numbers, which are zeros.
     """
 
     first: int
     last: int
     products: int
-    biased: int
+    biased: bool
     finish: int
 
 
@@ -76,26 +76,26 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, Part(s, stop, 1, ALL if s == 0 else NONE, do),
+                one_pass(tables, Part(s, stop, 1, s == 0, do),
                          Flat(a.memory, 0, a0), Flat(b.memory, 0, b0), Flat(out.memory, 0, out0), bias)
 
 
 @compiled
 def one_pass(tables, part, a, b, out, bias):
     """A part of the sum: all rows and columns. a, b, out: `Flat`, from one product to the next a stride on."""
-    rows, panels, no_bias = len(tables.rows), len(tables.panels_b), len(bias) - LANES
+    rows, panels = len(tables.rows), len(tables.panels_b)
     count = (rows + ROWS - 1) // ROWS                   # tiles of rows, the first few of them one row higher than the others
     low, higher = divmod(rows, max(count, 1))
     together = count == 1                               # a run goes through all products; else through the tiles of one
     a_next, b_next, out_next = (a.stride, b.stride, out.stride) if together else (0, 0, 0)
     for product in range(1 if together else part.products):         # in here: a call of this function costs 180 cycles
         a0, b0, out0 = a.start + product * a.stride, b.start + product * b.stride, out.start + product * out.stride
-        biased = part.biased if together else ALL if part.biased == ALL or part.biased == product else NONE
         for first in range(0, count, BLOCK):
             last = min(first + BLOCK, count)
             middle = max(first, min(higher, last))
             for p in range(0, panels, PANELS):
                 width, q = min(PANELS, panels - p), min(p + 1, panels - 1)
+                bias0, bias1 = (p * LANES, q * LANES) if part.biased else (len(bias) - LANES, len(bias) - LANES)
                 for t, stop, height in ((first, middle, low + 1), (middle, last, low)):
                     if t < stop:
                         r = t * low + min(t, higher)
@@ -108,7 +108,7 @@ def one_pass(tables, part, a, b, out, bias):
                               b.memory, b0 + tables.panels_b[p], b0 + tables.panels_b[q], b_next,
                               tables.segments_b, tables.step_b, part.first, part.last, tables.length,
                               out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], out_next,
-                              tables.rows_out, bias, p * LANES, q * LANES, no_bias, biased, part.finish)
+                              tables.rows_out, bias, bias0, bias1, part.finish)
 
 
 @compiled
@@ -145,7 +145,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
         # the one segment in one block, not packed again, and near already
         copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
                         tables.panels_out, 1, 0, 0)
-        one_pass(copied, Part(0, 1, 1, NONE, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
+        one_pass(copied, Part(0, 1, 1, False, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
 
 
 @compiled

@@ -25,8 +25,8 @@ def sandwich(matrix, add=False, slope=False, finishes=False):
 
     y is written, or with ``add`` added to. Two kinds take further arguments. With ``slope`` x is first multiplied by the slope of
     an ELU, which is read off the ELU's outputs: four arguments like x's, and alpha. With ``finishes`` the tile's number says
-    whether y, its ELU or its ReLU is written; then y's places are asked for beforehand: stores wait for each other, and one to
-    memory that is not near waits long.
+    whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for beforehand:
+    stores wait for each other, and one to memory that is not near waits long.
     """
     if not vector.HAS_IR:
         return plain_sandwich(np.float32(matrix), add, slope, finishes)
@@ -42,6 +42,10 @@ def sandwich(matrix, add=False, slope=False, finishes=False):
 
         def pixel(i, j):
             value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
+            if finishes and i == j == 1:
+                _, bias, bias0 = others
+                offset = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
+                return builder.fadd(value, vector.load(builder, offset, WIDTH))
             if not slope:
                 return value
             z, z0, z_row, z_column, alpha = others
@@ -74,8 +78,8 @@ def sandwich(matrix, add=False, slope=False, finishes=False):
             return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
     elif finishes:
         @intrinsic
-        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, finish):
-            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, finish), emit
+        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
+            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0), emit
     else:
         @intrinsic
         def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
@@ -133,17 +137,17 @@ def plain_sandwich(matrix, add, slope, finishes):
                     y[place] = np.float32(0) if y[place] < 0 else y[place]
 
     @compiled
-    def transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, finish):
+    def transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
         patch = np.empty((n, n), np.float32)
         for c in range(WIDTH):
             for i in range(n):
                 for j in range(n):
-                    patch[i, j] = x[x0 + i * x_row + j * x_column + c]
+                    patch[i, j] = x[x0 + i * x_row + j * x_column + c] + (bias[bias0 + c] if i == j == 1 else np.float32(0))
             from_patch(patch, c, y, y0, y_row, y_column, finish)
 
     @compiled
     def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
-        transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, STORE)
+        transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, STORE, np.zeros(WIDTH, np.float32), 0)
 
     @compiled
     def transform_with_slope(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):

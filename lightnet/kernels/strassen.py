@@ -33,7 +33,7 @@ from . import vector
 from .compiling import compiled, pasted
 from .images import Flat
 from .packing import panels
-from .product import NONE, Part, Tables, one_pass
+from .product import Part, Tables, one_pass
 from .sandwich import WIDTH, emit_sandwich
 from .tile import ROWS, STORE
 from .vector import HAS_IR, LANES
@@ -149,7 +149,7 @@ def products(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
     zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES
     tables = Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0, 0)
     left, right, result = Flat(V, v_step, v0), Flat(weights, k * n, w0), Flat(P, apart(pixels * n), p0)
-    one_pass(tables, Part(0, 1, PRODUCTS, NONE, STORE), left, right, result, bias)
+    one_pass(tables, Part(0, 1, PRODUCTS, False, STORE), left, right, result, bias)
 
 
 @compiled

@@ -36,7 +36,6 @@ from .compiling import compiled
 from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
-ALL, NONE = -1, -2                                      # which tiles get a bias
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 AHEAD = 192 * LANES                                     # how far ahead b is asked for: 192 steps of k, if b is packed
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
@@ -45,21 +44,21 @@ ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)      
 @intrinsic
 def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
              b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
-             out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish):
+             out, out0, out1, out_next, rows_out, bias, bias0, bias1, finish):
     """Paste ``count`` tiles of so many rows, and of one panel or two, into the function that calls it.
 
     The first one begins at ``a[a0]``, takes ``height`` rows of the tables from the r-th, and segments s0 to s1; of b, out and
     bias one panel begins at ``b[b0]``, the other at ``b[b1]``. The next one's numbers begin ``a_next`` on in a, and so on, and
-    its rows ``r_next`` on. Tile number ``biased`` gets the bias, or `ALL` do; the others get what stands at ``bias[no_bias]``.
+    its rows ``r_next`` on; the bias is that of all.
     """
     signature = types.void(count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
                            b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
-                           out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish)
+                           out, out0, out1, out_next, rows_out, bias, bias0, bias1, finish)
 
     def generate(context, builder, signature, arguments):
         (count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
          b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
-         out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish) = arguments
+         out, out0, out1, out_next, rows_out, bias, bias0, bias1, finish) = arguments
         kinds = dict(zip(arguments, signature.args))
         builder.function.attributes.add("noinline")     # one copy of this much code is enough
 
@@ -69,17 +68,17 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
         def entry(table, *index):
             return builder.load(place(table, *index))
 
-        def sums_of(height, r, a0, panels):
-            """The tile itself: a row's sums of all panels, then the next row's."""
-            begins = [builder.add(a0, entry(rows, r, integer(m))) for m in range(height)]
-
+        def sums_of(height, r, a0, panels, biases):
+            """The tile itself, beginning with the bias: a row's sums of all panels, then the next row's."""
             def segment(s, sums):
-                s = builder.add(s0, s)
-                at_a = [vector.kept(builder, place(a, begin, entry(segments_a, s))) for begin in begins]
+                s, r_here = builder.add(s0, s), vector.in_loop(builder, r)
+                begin = builder.add(a0, entry(segments_a, s))
+                at_a = [vector.kept(builder, place(a, begin, entry(rows, r_here, integer(m)))) for m in range(height)]
                 at_b = [vector.kept(builder, place(b, panel, entry(segments_b, s))) for panel in panels]
 
                 def step(k, moving):
                     i, j, *sums = moving                        # how far the segment is read, in a and in b
+                    i = vector.in_loop(builder, i)
                     sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
                     for panel in at_b:
                         vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
@@ -88,16 +87,11 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                     sums = [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
                     return [builder.add(i, step_a), builder.add(j, step_b), *sums]
                 return vector.loop(builder, length, [integer(0), integer(0), *sums], step)[2:]
-            zeros = [vector.constant(0, LANES)] * (height * len(panels))
-            return vector.loop(builder, builder.sub(s1, s0), zeros, segment)
+            return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
-        def stored(sums, t, r, outs, biases):
-            """Bias, and into memory."""
-            has_bias = builder.or_(builder.icmp_signed("==", biased, integer(ALL)), builder.icmp_signed("==", biased, t))
-            offsets = [vector.load(builder, place(bias, builder.select(has_bias, start, no_bias)), LANES) for start in biases]
-            height = len(sums) // len(outs)
-            places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(height) for start in outs]
-            sums = [builder.fadd(total, offset) for total, offset in zip(sums, offsets * height)]
+        def stored(sums, r, outs):
+            """Into memory."""
+            places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(len(sums) // len(outs)) for start in outs]
 
             def each(change):
                 for total, where in zip(sums, places):
@@ -111,10 +105,12 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
 
         def run(height, panels, outs, biases):
             """All tiles."""
+            biases = [vector.load(builder, place(bias, start), LANES) for start in biases]
+
             def one(t, moving):
                 r, a0, at_b, at_out = moving
-                sums = sums_of(height, r, a0, [builder.add(panel, at_b) for panel in panels])
-                stored(sums, t, r, [builder.add(start, at_out) for start in outs], biases)
+                sums = sums_of(height, r, a0, [builder.add(panel, at_b) for panel in panels], biases)
+                stored(sums, r, [builder.add(start, at_out) for start in outs])
                 return [builder.add(*pair) for pair in zip(moving, (r_next, a_next, b_next, out_next))]
             vector.loop(builder, count, [r, a0, integer(0), integer(0)], one)
 
@@ -173,13 +169,12 @@ def plain_tile(height, a, a0, rows, r, segments_a, step_a, b, b0, segments_b, st
 @compiled
 def plain_tiles(count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
                 b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
-                out, out0, out1, out_next, rows_out, bias, bias0, bias1, no_bias, biased, finish):
+                out, out0, out1, out_next, rows_out, bias, bias0, bias1, finish):
     """As ``ir_tiles``; one panel."""
     for t in range(count):
-        start = bias0 if biased == ALL or biased == t else no_bias
         plain_tile(height, a, a0 + t * a_next, rows, r + t * r_next, segments_a, step_a,
                    b, b0 + t * b_next, segments_b, step_b, s0, s1, length, out, out0 + t * out_next, rows_out,
-                   bias, start, finish)
+                   bias, bias0, finish)
 
 
 tiles = ir_tiles if vector.HAS_IR else plain_tiles

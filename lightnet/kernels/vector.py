@@ -78,6 +78,16 @@ def kept(builder, place):
     return builder.asm(ir.FunctionType(place.type, [place.type]), "", "=r,0", [place], False)
 
 
+def in_loop(builder, value):
+    """The same value; what is computed from it stays in the loop where it stands, and the loop is not unrolled.
+
+    LLVM would move it out of the loop, or compute two turns' worth at once, and keep on the stack what no register is left for.
+    """
+    same = builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+    same.attributes.add("convergent")
+    return same
+
+
 def load(builder, place, lanes):
     """So many floats from memory, at any address."""
     value = builder.load(builder.bitcast(place, vector(lanes).as_pointer()))

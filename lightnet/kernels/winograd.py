@@ -34,7 +34,7 @@ from .tile import ADD, PANELS, ROWS, STORE
 from .vector import LANES
 
 SIDES = 4, 5                                            # of a patch of outputs
-POINTS = 0, 1, -1, 1 / 2, -2, 2                         # side + 1 of them; the second must be 1: see `products`
+POINTS = 0, 1, -1, 1 / 2, -2, 2                         # side + 1 of them; the second must be 1: see `transformed_outputs`
 BLOCK = 64 * 36                                         # products in a block, at most: its transforms stay in the nearer caches
 
 
@@ -178,15 +178,12 @@ def outputs(side):
 
 
 @pasted
-def products(side, tables, a, a_step, b, b_step, out, out_step, bias, finish):
-    """One product for each entry.
-
-    ``bias`` is added to entry (1, 1) alone, which A^t [] A adds to all outputs.
-    """
+def products(side, tables, a, a_step, b, b_step, out, out_step, no_bias, finish):
+    """One product for each entry."""
     left, right, result = Flat(a, a_step, 0), Flat(b, b_step, 0), Flat(out, out_step, 0)
     if CHECK:
-        check(tables, entries(side), left, right, result, bias, bias)
-    one_pass(tables, Part(0, len(tables.segments_a), entries(side), side + 3, finish), left, right, result, bias)
+        check(tables, entries(side), left, right, result, no_bias, no_bias)
+    one_pass(tables, Part(0, len(tables.segments_a), entries(side), False, finish), left, right, result, no_bias)
 
 
 @compiled
@@ -248,13 +245,16 @@ def forward(x, U, bias, y, finish, side, block, V, M):
             for k in range(tiles):                      # what the tile computes is transformed while it is in the nearest cache
                 first, last = k * T // tiles, (k + 1) * T // tiles
                 products(side, of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
-                         U[f0 * entries(side) * C:], C * LANES, M, entry, bias[f0:], STORE)
-                transformed_outputs(M, entry, t0 + first, last - first, down, across, side, y, f0, columns, finish, edge)
+                         U[f0 * entries(side) * C:], C * LANES, M, entry, bias, STORE)
+                transformed_outputs(M, entry, t0 + first, last - first, down, across, side, bias, y, f0, columns, finish, edge)
 
 
 @compiled
-def transformed_outputs(M, entry, t0, T, down, across, side, y, f0, columns, finish, edge):
-    """``A^t M A`` of T patches, finished, into some columns of y."""
+def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, columns, finish, edge):
+    """``A^t M A + bias`` of T patches, finished, into some columns of y.
+
+    The bias is added to entry (1, 1) alone, that of the point 1 twice, which A^t [] A adds to all outputs.
+    """
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
         start, rows, pixels = corner(y, n, i, j, side) + f0, min(side, y.H - i * side), min(side, y.W - j * side)
@@ -263,9 +263,9 @@ def transformed_outputs(M, entry, t0, T, down, across, side, y, f0, columns, fin
             m = f // LANES * (entries(side) * entry) + t * LANES + f % LANES
             to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
             if side == 4:
-                outputs_forward4(M, m, 6 * entry, entry, to, to0, row, column, finish)
+                outputs_forward4(M, m, 6 * entry, entry, to, to0, row, column, finish, bias, f0 + f)
             else:
-                outputs_forward5(M, m, 7 * entry, entry, to, to0, row, column, finish)
+                outputs_forward5(M, m, 7 * entry, entry, to, to0, row, column, finish, bias, f0 + f)
             if not whole:
                 edge_out(edge, y, start + f, rows, pixels, side)
 
