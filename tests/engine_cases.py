@@ -38,7 +38,7 @@ class AtOnce:
 
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":      # for test_planted_bugs.py: without what only compiled code can do
-    from lightnet.engine import program, runner
+    from lightnet.engine import program, runner, standby
 
     def claim(counters, index):
         counters[index] += 1
@@ -46,8 +46,8 @@ if os.environ.get("NUMBA_DISABLE_JIT") == "1":      # for test_planted_bugs.py: 
 
     def run(program, *rest, compiled=program.run):
         compiled(program._replace(steps=program.steps.view(np.recarray), tasks=program.tasks.view(np.recarray)), *rest)
-    program.claim, program.wait_for, runner.run, runner.pool = claim, lambda *_: None, run, lambda threads: AtOnce
-    runner.call, runner.help_and_wait = lambda *_: False, lambda *arguments: run(*arguments[:7])        # nobody stands by
+    program.claim, program.wait_for, standby.run, runner.pool = claim, lambda *_: None, run, lambda threads: AtOnce
+    runner.call, runner.TURNS = lambda *_: False, 0                 # nobody stands by
 
 
 class Halves(Layer):

@@ -179,13 +179,13 @@ def test_the_same_bits_on_any_number_of_threads_and_in_any_batch(case):
 def test_each_thread_has_memory_of_its_own():
     begins, net = [], CASES["a fire module"]()
 
-    def noted(program, first, last, image, memory, private, counters, *others, run=runner.run):
+    def noted(*arguments, work=runner.work):
+        program, first, last, image, memory, private, counters, orders, line, turns = arguments
         begins.append((private, memory.size))
-        run(program, first, last, image, memory, private, counters)
+        work(*arguments[:-1], 0)
     with bands_of(1000), pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "pool", lambda threads: AtOnce)
-        patch.setattr(runner, "run", noted)
-        patch.setattr(runner, "help_and_wait", noted)
+        patch.setattr(runner, "work", noted)
         patch.setattr(runner.compiling, "CHECK", False)             # with it one thread does everything
         predict, x = ln.compile(net, 3), images(net)
         assert_same(predict(x), net.forward(x))
@@ -220,7 +220,7 @@ def test_a_helper_that_stands_by_computes_the_image_that_it_is_called_for():
     counters = [np.zeros(16 * len(plan.program.phases), np.int64) for _ in xs]
     flat = [x[0].reshape(-1) for x in xs]
     with ThreadPoolExecutor(1) as pool:
-        helper = pool.submit(standby.help_and_wait, plan.program, *section, flat[0], room.memory, plan.size, counters[0],
+        helper = pool.submit(standby.work, plan.program, *section, flat[0], room.memory, plan.size, counters[0],
                              orders, 8, 3 * 10**7)
         while not standby.call(orders, 8, *section, flat[1].ctypes.data, counters[1].ctypes.data):
             assert not helper.done()

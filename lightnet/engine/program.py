@@ -54,7 +54,7 @@ class Program(NamedTuple):
     weights: np.ndarray                                 # all weights and biases, packed
 
 
-@compiled
+@pasted
 def run(program, first, last, image, memory, private, counters):
     """Do phases first to last, together with other threads that run this with the same counters.
 

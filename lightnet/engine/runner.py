@@ -11,8 +11,8 @@ import numpy as np
 
 from ..kernels import compiling, memory
 from ..kernels.threads import pool, shared
-from .program import LINE, run
-from .standby import TURNS, call, help_and_wait, orders_for, wait_for_helper
+from .program import LINE
+from .standby import TURNS, call, orders_for, wait_for_helper, work
 from .steps import Foreign
 
 
@@ -27,7 +27,7 @@ class Runner:
     """Runs a plan."""
 
     def __init__(self, plan):
-        compiling.announce("program.run-*")
+        compiling.announce("standby.work-*")
         self.plan, self.rooms, self.orders = plan, {}, {}
         # a layer's own forward may not like two threads at once
         self.compiled_throughout = not any(isinstance(section, Foreign) for section in plan.sections)
@@ -76,8 +76,8 @@ class Runner:
         try:
             for i in others:
                 if i not in called:
-                    pool(threads).submit(help_and_wait, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
-            run(*same, plan.size, counters)
+                    pool(threads).submit(work, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
+            work(*same, plan.size, counters, orders, 0, 0)
         finally:
             for i in called:
                 wait_for_helper(orders, i * LINE)

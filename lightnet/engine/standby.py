@@ -26,15 +26,18 @@ TURNS = 5000                                            # of 40 ns on a Zen 4
 
 
 @compiled
-def help_and_wait(program, first, last, image, memory, private, counters, orders, line, turns):
-    """A helper's share of an image, as in ``run``, and of those that follow soon."""
-    run(program, first, last, image, memory, private, counters)
-    if not exchange(orders, line + STATE, AWAY, BUSY):
-        return                                          # another one, who came late to an earlier image, waits here already
-    while is_called(orders, line, turns):
-        again = carray(pointer_to(orders[line + IMAGE]), image.shape, np.float32)
-        run(program, orders[line + FIRST], orders[line + LAST], again, memory, private,
-            carray(pointer_to(orders[line + COUNTERS]), counters.shape, np.int64))
+def work(program, first, last, image, memory, private, counters, orders, line, turns):
+    """A thread's share of an image, as in ``run``; and, unless ``turns`` is 0, of those that follow soon."""
+    here = False
+    while True:
+        run(program, first, last, image, memory, private, counters)
+        # where two came, one of them late to an earlier image, one alone stands by
+        here = here or turns > 0 and exchange(orders, line + STATE, AWAY, BUSY)
+        if not here or not is_called(orders, line, turns):
+            return
+        first, last = orders[line + FIRST], orders[line + LAST]
+        image = carray(pointer_to(orders[line + IMAGE]), image.shape, np.float32)
+        counters = carray(pointer_to(orders[line + COUNTERS]), counters.shape, np.int64)
 
 
 @compiled
