@@ -96,12 +96,12 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             def each(change):
                 for total, where in zip(sums, places):
                     vector.store(builder, change(total, where), where)
-            adding = builder.icmp_signed("==", finish, integer(ADD))
-            with builder.if_else(adding) as (then, otherwise):
-                with then:
-                    each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total))
-                with otherwise:
-                    each(lambda total, where: total)
+            vector.switch(builder, finish, {
+                STORE: lambda: each(lambda total, where: total),
+                ADD: lambda: each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total)),
+                ELU: lambda: each(lambda total, where: emit_elu(builder, total)),
+                RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
+            })
 
         def run(height, panels, outs, biases):
             """All tiles."""
@@ -117,27 +117,10 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
         def of_width(*columns):
             vector.switch(builder, height, {m: lambda m=m: run(m, *columns) for m in range(1, ROWS + 1)})
 
-        def activate(emit):
-            """Each stored vector becomes its activation. Short loops for all heights: what was just stored is still at hand."""
-            def one(t, moving):
-                r, at_out = moving
-
-                def row(m, _):
-                    def panel(p, _):
-                        start = builder.select(builder.icmp_signed("==", p, integer(0)), out0, out1)
-                        where = place(out, start, at_out, entry(rows_out, r, m))
-                        vector.store(builder, emit(builder, vector.load(builder, where, LANES)), where)
-                        return []
-                    vector.loop(builder, width, [], panel)
-                    return []
-                vector.loop(builder, height, [], row)
-                return [builder.add(r, r_next), builder.add(at_out, out_next)]
-            vector.loop(builder, count, [r, integer(0)], one)
         vector.switch(builder, width, {
             1: lambda: of_width([b0], [out0], [bias0]),
             **({2: lambda: of_width([b0, b1], [out0, out1], [bias0, bias1])} if PANELS == 2 else {}),
         })
-        vector.switch(builder, finish, {ELU: lambda: activate(emit_elu), RELU: lambda: activate(emit_relu)})
         return context.get_dummy_value()
     return signature, generate
 
