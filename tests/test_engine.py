@@ -199,12 +199,14 @@ def test_who_may_call_a_helper():
     """One that waits, once; not one that is away, at work or called already."""
     from lightnet.engine import standby
     orders, before = standby.orders_for(2), [5] * 8
+    job = 1, 2, np.zeros(3, np.float32), np.zeros(4, np.int64)
     for state in (standby.AWAY, standby.BUSY, standby.CALLED):
         orders[8:] = state, *before[1:]
-        assert not standby.call(orders, 8, 1, 2, 3, 4) and list(orders[8:]) == [state, *before[1:]]
+        assert not standby.call(orders, 8, *job) and list(orders[8:]) == [state, *before[1:]]
     orders[8] = standby.WAITING
-    assert standby.call(orders, 8, 1, 2, 3, 4) and list(orders[8:13]) == [standby.CALLED, 1, 2, 3, 4]
-    assert not standby.call(orders, 8, 1, 2, 3, 4) and not orders[:8].any()
+    assert standby.call(orders, 8, *job)
+    assert list(orders[8:13]) == [standby.CALLED, 1, 2, job[2].ctypes.data, job[3].ctypes.data]
+    assert not standby.call(orders, 8, *job) and not orders[:8].any()
     orders[8] = standby.BUSY
     assert not standby.is_called(orders, 8, 3) and orders[8] == standby.AWAY
 
@@ -219,14 +221,17 @@ def test_a_helper_that_stands_by_computes_the_image_that_it_is_called_for():
     room, orders, (section,) = this.room(0), standby.orders_for(2), plan.sections
     counters = [np.zeros(16 * len(plan.program.phases), np.int64) for _ in xs]
     flat = [x[0].reshape(-1) for x in xs]
+    assert not standby.call(orders, 8, *section, flat[0], counters[0])             # compiled now, and not while the helper waits
+    standby.wait_for_helper(orders, 8)
+    predict(xs[0])
     with ThreadPoolExecutor(1) as pool:
         helper = pool.submit(standby.work, plan.program, *section, flat[0], room.memory, plan.size, counters[0],
                              orders, 8, 3 * 10**7)
-        while not standby.call(orders, 8, *section, flat[1].ctypes.data, counters[1].ctypes.data):
+        while not standby.call(orders, 8, *section, flat[1], counters[1]):
             assert not helper.done()
         standby.wait_for_helper(orders, 8)
         assert_same(room.output[None], net.forward(xs[1]))
-        while not standby.call(orders, 8, 0, 0, flat[1].ctypes.data, counters[1].ctypes.data):     # alive still
+        while not standby.call(orders, 8, 0, 0, flat[1], counters[1]):     # alive still
             assert not helper.done()
 
 

@@ -72,7 +72,7 @@ class Runner:
         counters = np.zeros(2 * LINE * len(plan.program.phases), np.int64)
         same = plan.program, *section, x, memory
         others = range(1, threads if not compiling.CHECK else 1)        # a check raises: nobody must wait for who has done so
-        called = [i for i in others if call(orders, i * LINE, *section, x.ctypes.data, counters.ctypes.data)]
+        called = [i for i in others if call(orders, i * LINE, *section, x, counters)]
         try:
             for i in others:
                 if i not in called:

@@ -55,7 +55,8 @@ def call(orders, line, first, last, image, counters):
     """Give a helper that waits an image; False if it does not. The arrays must live until ``wait_for_helper`` returns."""
     if look(orders, line + STATE) != WAITING:
         return False
-    orders[line + FIRST], orders[line + LAST], orders[line + IMAGE], orders[line + COUNTERS] = first, last, image, counters
+    orders[line + FIRST], orders[line + LAST] = first, last
+    orders[line + IMAGE], orders[line + COUNTERS] = image.ctypes.data, counters.ctypes.data
     return exchange(orders, line + STATE, WAITING, CALLED)
 
 
