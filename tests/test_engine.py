@@ -224,13 +224,14 @@ def test_a_helper_that_stands_by_computes_the_image_that_it_is_called_for():
     assert not standby.call(orders, 8, *section, flat[0], counters[0])             # compiled now, and not while the helper waits
     standby.wait_for_helper(orders, 8)
     predict(xs[0])
+    wanted = net.forward(xs[1])
     with ThreadPoolExecutor(1) as pool:
         helper = pool.submit(standby.work, plan.program, *section, flat[0], room.memory, plan.size, counters[0],
                              orders, 8, 3 * 10**7)
         while not standby.call(orders, 8, *section, flat[1], counters[1]):
             assert not helper.done()
         standby.wait_for_helper(orders, 8)
-        assert_same(room.output[None], net.forward(xs[1]))
+        assert_same(room.output[None], wanted)
         while not standby.call(orders, 8, 0, 0, flat[1], counters[1]):     # alive still
             assert not helper.done()
 

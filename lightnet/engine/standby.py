@@ -22,7 +22,7 @@ from .program import LINE, run
 
 AWAY, BUSY, WAITING, CALLED = range(4)
 STATE, FIRST, LAST, IMAGE, COUNTERS = range(5)          # what the numbers of a line are: IMAGE and COUNTERS are addresses
-TURNS = 5000                                            # of 40 ns on a Zen 4
+TURNS = 8000                                            # of 25 ns on a Zen 4
 
 
 @compiled
