@@ -45,7 +45,7 @@ def gradients(x, dy, weight, dx, elu=None):
 
 
 def both_tables(size, pitch, C, dy_pitch, F):
-    """For dx and for dW of so many pixels. What they read is near: nothing is asked for ahead."""
+    """For dx and for dW of so many pixels."""
     row, one = (1, size), (1, 1)
-    return (tables.convolution(size, dy_pitch, F, one, one, row, C, C)._replace(ahead=0),
+    return (tables.convolution(size, dy_pitch, F, one, one, row, C, C),
             tables.weight_gradient(size, pitch, C, one, one, row, dy_pitch, F))

@@ -18,7 +18,6 @@ import numpy as np
 from .compiling import CHECK, compiled
 from .images import Flat
 from .tile import ADD, LANES, PANELS, ROWS, tiles
-from .vector import HAS_IR, prefetch
 
 BLOCK = 12                                              # tiles of rows that share a panel while it is near
 
@@ -37,7 +36,6 @@ class Tables(NamedTuple):
     panels_out: np.ndarray
     block: int                                          # segments in one pass
     packed: int = 0                                     # 1: both operands are first copied in the order of reading
-    ahead: int = 0                                      # 1: the rows of a, of one segment, come from far: asked for a block ahead
 
     @property
     def scratch(self):
@@ -99,8 +97,6 @@ def one_pass(tables, part, a, b, out, bias):
                 for t, stop, height in ((first, middle, low + 1), (middle, last, low)):
                     if t < stop:
                         r = t * low + min(t, higher)
-                        if HAS_IR and tables.ahead:
-                            fetch(tables, p, r, r + (stop - t) * height, a.memory, a0)
                         run, r_next = (part.products, 0) if together else (stop - t, height)
                         tiles(run, height, width,
                               a.memory, a0, a_next, tables.rows, r, r_next,
@@ -109,21 +105,6 @@ def one_pass(tables, part, a, b, out, bias):
                               tables.segments_b, tables.step_b, part.first, part.last, tables.length,
                               out.memory, out0 + tables.panels_out[p], out0 + tables.panels_out[q], out_next,
                               tables.rows_out, bias, bias0, bias1, part.finish)
-
-
-@compiled
-def fetch(tables, p, r0, r1, a, a0):
-    """Ask for a run's share of the rows that the next block will read.
-
-    Memory takes hundreds of cycles to answer, and while the first panel waits for a new block nothing is computed. Asked for
-    while the multiplications of the block before run, the rows are near when they are needed.
-    """
-    passes = (len(tables.panels_b) + PANELS - 1) // PANELS
-    share = (tables.length + passes - 1) // passes
-    for r in range(r0 + BLOCK * ROWS, min(r1 + BLOCK * ROWS, len(tables.rows))):
-        start = a0 + tables.rows[r] + tables.segments_a[-1] + p // PANELS * share
-        for k in range(0, share, LANES):
-            prefetch(a, start + k)
 
 
 @compiled
@@ -142,9 +123,9 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     for r0 in range(0, rows, BLOCK * ROWS):
         r1 = min(r0 + BLOCK * ROWS, rows)
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
-        # the one segment in one block, not packed again, and near already
+        # the one segment in one block, not packed again
         copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
-                        tables.panels_out, 1, 0, 0)
+                        tables.panels_out, 1, 0)
         one_pass(copied, Part(0, 1, 1, False, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
 
 

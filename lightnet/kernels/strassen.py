@@ -147,7 +147,7 @@ def split(x, down, across, V, v0, step):
 def products(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
     """The 49 products (pixels, k) @ (k, n)."""
     zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES
-    tables = Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0, 0)
+    tables = Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0)
     left, right, result = Flat(V, v_step, v0), Flat(weights, k * n, w0), Flat(P, apart(pixels * n), p0)
     one_pass(tables, Part(0, 1, PRODUCTS, False, STORE), left, right, result, bias)
 

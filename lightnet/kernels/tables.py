@@ -37,7 +37,7 @@ def convolution(W, pitch, C, kernel, stride, out_size, out_pitch, F, out_row=Non
     return Tables(rows=grid(OH, OW, SH * W * pitch, SW * pitch), segments_a=segments, step_a=1,
                   panels_b=panels * (KH * KW * C * LANES), segments_b=np.arange(len(segments)) * (length * LANES), step_b=LANES,
                   length=length, rows_out=grid(OH, OW, out_row or OW * out_pitch, out_pitch), panels_out=panels * LANES,
-                  block=len(segments), ahead=int(KH * KW == 1))
+                  block=len(segments))
 
 
 @functools.lru_cache(maxsize=512)

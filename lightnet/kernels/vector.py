@@ -10,9 +10,8 @@ import platform
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import config, types
+from numba import config
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .compiling import PLAIN
 
@@ -110,16 +109,6 @@ def ask_for(builder, place, to_write=False):
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
     purpose = [number(1), number(3)] if to_write else [number(0), number(2)]
     builder.call(function, [builder.bitcast(place, byte), *purpose, number(1)])
-
-
-@intrinsic
-def prefetch(typing, array, index):
-    """Ask for the cache line of a number before it is needed."""
-    def generate(context, builder, signature, arguments):
-        array, index = arguments
-        ask_for(builder, pointer(context, builder, signature.args[0], array, [index]))
-        return context.get_dummy_value()
-    return types.void(array, index), generate
 
 
 def splat(builder, number, lanes):

@@ -131,14 +131,14 @@ def forward_tables(T, K, side):
     """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
     zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * entries(side)
     return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K, np.arange(T) * LANES, panels * apart(T, LANES),
-                  1, 0, 0)
+                  1, 0)
 
 
 @compiled
 def of_size(tables, T, panels):
     """The first rows and panels alone."""
     return Tables(tables.rows[:T], tables.segments_a, tables.step_a, tables.panels_b[:panels], tables.segments_b, tables.step_b,
-                  tables.length, tables.rows_out[:T], tables.panels_out[:panels], tables.block, tables.packed, tables.ahead)
+                  tables.length, tables.rows_out[:T], tables.panels_out[:panels], tables.block, tables.packed)
 
 
 @compiled
@@ -146,7 +146,7 @@ def backward_tables(T, K):
     """The same where (T, K) is in panels of 16 columns: a row of a panel is a cache line."""
     segments, zero = np.arange(K // LANES), np.zeros(1, np.int64)
     return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, zero, segments * (LANES * LANES), LANES, LANES,
-                  np.arange(T) * LANES, zero, len(segments), 0, 0)
+                  np.arange(T) * LANES, zero, len(segments), 0)
 
 
 @compiled
@@ -155,7 +155,7 @@ def gradient_tables(T, C, F):
     zero, panels = np.zeros(1, np.int64), np.arange(F // LANES)
     rows = np.arange(C)
     return Tables(rows // LANES * (T * LANES) + rows % LANES, zero, LANES, panels * (T * LANES), zero, LANES, T,
-                  rows * LANES, panels * (C * LANES), 1, 0, 0)
+                  rows * LANES, panels * (C * LANES), 1, 0)
 
 
 @compiled
