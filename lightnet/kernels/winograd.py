@@ -16,7 +16,7 @@ cost a digit of float32; with 1/2 for 2 the largest error is half of that (Barab
 
 Patches of 5x5 outputs take one more point, 49 products for 225, and have twice the error. It depends on the image which are
 fewer: 14x14 pixels are 16 patches of 4x4, with 576 products, or 9 of 5x5, with 441; 28x28 and 56x56 make no difference. So the
-``side`` of a patch, 4 or 5, goes through all that follows. It was worth 0.15 ms of the paper's network's 7.1.
+``side`` of a patch, 4 or 5, goes through all that follows. It was worth 0.1 ms of the 7 that the paper's network takes.
 
 Worth on the paper's network: its 3x3 layers take half of the time that the tile alone takes for them.
 
