@@ -47,7 +47,7 @@ if os.environ.get("NUMBA_DISABLE_JIT") == "1":      # for test_planted_bugs.py: 
     def run(program, *rest, compiled=program.run):
         compiled(program._replace(steps=program.steps.view(np.recarray), tasks=program.tasks.view(np.recarray)), *rest)
     program.claim, program.wait_for, standby.run, runner.pool = claim, lambda *_: None, run, lambda threads: AtOnce
-    runner.call, runner.TURNS = lambda *_: False, 0                 # nobody stands by
+    runner.call, runner.wait_for_helper, runner.TURNS = lambda *_: False, lambda *_: None, 0            # nobody stands by
 
 
 class Halves(Layer):
@@ -168,6 +168,9 @@ CASES = {
     "two averages": lambda: graph(
         a_convolution(), ("mean", GlobalAvgPool()), ("b", conv(3, 5, 3), "image"), ("mean_b", GlobalAvgPool()),
         ("both", Concat(), "mean", "mean_b"), ("fc", Dense(21, 2, seed=0)), ("relu", ReLU())),
+    "Winograd's patches of both sizes on one image": lambda: graph(
+        a_convolution(), ("b", conv(16, 32, 3)), ("mean", GlobalAvgPool()), ("c", conv(16, 32, 3, padding=0), "a"),
+        ("mean_c", GlobalAvgPool()), ("both", Concat(), "mean", "mean_c"), shape=(14, 14, 3)),
     "a user's own": lambda: graph(a_convolution(), ("half", Halves()), ("relu", MyReLU()), ("b", conv(16, 16, 3)),
                                   ("sum", Add(), "half", "b")),
     "values that are no images": lambda: graph(a_convolution(), ("t", Tokens()), ("b", conv(3, 32), "image"), ("u", Tokens()),

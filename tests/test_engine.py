@@ -217,7 +217,7 @@ def test_a_helper_that_stands_by_computes_the_image_that_it_is_called_for():
     from lightnet.engine import standby
     net = CASES["a fire module"]()
     predict, xs = ln.compile(net, 2), [images(net), images(net) + 1]
-    (this,), plan = [predict.runner(predict.net, xs[0].shape[1:])], predict.plan
+    plan, this = predict.plan, predict.runner(predict.net, xs[0].shape[1:])
     room, orders, (section,) = this.room(0), standby.orders_for(2), plan.sections
     counters = [np.zeros(16 * len(plan.program.phases), np.int64) for _ in xs]
     flat = [x[0].reshape(-1) for x in xs]
@@ -252,6 +252,8 @@ def test_a_process_that_was_forked_goes_on():
         from lightnet.kernels.threads import pool
         predict, x = ln.compile(ln.models.light_cnn(seed=0), 2), np.zeros((4, 33, 33, 3), np.float32)
         y = predict(x)
+        for _ in range(20):
+            predict(x[:1])                              # the helper stands by at the fork, or has just gone
         if not os.fork():
             signal.alarm(20)
             same = np.array_equal(predict(x), y) and np.array_equal(predict(x[:1]), y[:1])

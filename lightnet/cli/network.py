@@ -107,7 +107,9 @@ def warmup(options):
         _, dlogits = ln.softmax_cross_entropy(net.forward(x, training=True), [0, 1])
         net.backward(dlogits)
         net.forward(x)
-        ln.compile(net)(x)
+        predict = ln.compile(net)
+        for some in (x, x[:1], x[:1]):                  # a batch; an image that all threads do together, woken and called
+            predict(some)
     folder = cache_folder()
     print(f"ready after {time.perf_counter() - begin:.1f} s; " + (f"kept in {folder}" if folder else
           "no folder could be written, so every process compiles anew: set LIGHTNET_CACHE to one that can"))

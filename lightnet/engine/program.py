@@ -120,7 +120,7 @@ def product(program, step, task, a, a0, out, out0):
                     part(program, step.panels_b, p0, p1), part(program, step.segments_b, 0, step.segments), LANES, step.length,
                     part(program, step.rows_out, 0, task.lines * step.per_line), part(program, step.panels_out, p0, p1),
                     step.segments, 0)
-    bias = program.weights[step.bias + p0 * LANES:step.bias + (p1 + 1) * LANES]
+    bias = program.weights[step.bias + p0 * LANES:step.bias + p1 * LANES]
     one_pass(tables, Part(0, step.segments, 1, True, step.finish), Flat(a, 0, a0), Flat(program.weights, 0, step.weight),
              Flat(out, 0, out0), bias)
 

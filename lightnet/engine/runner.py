@@ -28,7 +28,7 @@ class Runner:
 
     def __init__(self, plan):
         compiling.announce("standby.work-*")
-        self.plan, self.rooms, self.orders = plan, {}, {}
+        self.plan, self.rooms, self.orders, self.asked = plan, {}, {}, {}
         # a layer's own forward may not like two threads at once
         self.compiled_throughout = not any(isinstance(section, Foreign) for section in plan.sections)
 
@@ -67,20 +67,25 @@ class Runner:
         return room.output
 
     def run_phases(self, section, x, memory, threads):
-        """Compiled phases. The other threads are only told: who comes too late finds nothing left to do."""
+        """Compiled phases, by this thread and by others: those that stand by are called, the rest woken (``standby.py``)."""
         plan, x, orders = self.plan, x.reshape(-1), self.orders_here()
         counters = np.zeros(2 * LINE * len(plan.program.phases), np.int64)
         same = plan.program, *section, x, memory
         others = range(1, threads if not compiling.CHECK else 1)        # a check raises: nobody must wait for who has done so
-        called = [i for i in others if call(orders, i * LINE, *section, x, counters)]
         try:
             for i in others:
-                if i not in called:
-                    pool(threads).submit(work, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
+                if not call(orders, i * LINE, *section, x, counters):
+                    self.wake(i, threads, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
             work(*same, plan.size, counters, orders, 0, 0)
         finally:
-            for i in called:
+            for i in others:
                 wait_for_helper(orders, i * LINE)
+
+    def wake(self, i, threads, *arguments):
+        """Let a sleeping thread be the i-th; what was asked of it for an earlier image, and has not begun, is forgotten."""
+        if i in self.asked:
+            self.asked[i].cancel()
+        self.asked[i] = pool(threads).submit(work, *arguments)
 
     def orders_here(self):
         """What this process tells its threads: one that was forked has none of its parent's."""

@@ -1,9 +1,12 @@
 """Threads that stand by: whoever has helped with an image waits a moment for the next one, before Python puts it to sleep.
 
 To wake a sleeping thread takes some tens of microseconds, and as many are lost at the end, when two threads want Python's lock.
-So a helper turns in a loop within compiled code for a little longer than waking it would take; whoever calls again within that
-time finds it ready. (The threads of other engines do so as well, some of them for much longer.) Worth 0.05 to 0.1 ms of the 3.5
-that an image of the paper's network takes on two threads.
+So a helper turns in a loop within compiled code for 0.2 ms; whoever calls again within that time finds it ready, and whoever
+wants it for something else has to wait as long. (The threads of other engines turn as well, some of them for much longer.) Worth
+0.05 to 0.1 ms of the 3.5 that an image of the paper's network takes on two threads.
+
+A thread that the system wakes too late for an image finds nothing left to do. One that was called is waited for, for it reads the
+caller's arrays.
 
 The two talk through a few numbers in memory, a cache line for each helper, whose first one says who may do what:
 
@@ -14,9 +17,11 @@ The two talk through a few numbers in memory, a cache line for each helper, whos
 """
 
 import numpy as np
-from numba import carray
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from ..kernels.atomic import exchange, look, pointer_to
+from ..kernels.atomic import exchange, look
 from ..kernels.compiling import compiled
 from .program import LINE, run
 
@@ -25,9 +30,17 @@ STATE, FIRST, LAST, IMAGE, COUNTERS = range(5)          # what the numbers of a 
 TURNS = 8000                                            # of 25 ns on a Zen 4
 
 
+@intrinsic
+def pointer_to(typing, address):
+    """An address as what ``numba.carray`` makes an array of."""
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+    return types.voidptr(address), generate
+
+
 @compiled
 def work(program, first, last, image, memory, private, counters, orders, line, turns):
-    """A thread's share of an image, as in ``run``; and, unless ``turns`` is 0, of those that follow soon."""
+    """A thread's share of an image, as in ``run``; and, unless ``turns`` is 0, of those that follow soon in the same memory."""
     here = False
     while True:
         run(program, first, last, image, memory, private, counters)

@@ -1,8 +1,9 @@
 """Counters that several threads share: how they divide work, and wait for each other, without asking Python.
 
 `claim` gives every caller another number: who asks gets the next piece of work, so a thread that the system lets wait leaves its
-share to the others. `wait_for` turns in a loop until enough work is done. A turn takes nanoseconds, where waking a sleeping
-thread takes tens of microseconds: with 18 waits in an image of four milliseconds, that matters.
+share to the others. `exchange` gives one of several what all see free. `wait_for` turns in a loop until enough work is done. A
+turn takes nanoseconds, where waking a sleeping thread takes tens of microseconds: with 18 waits in an image of four milliseconds,
+that matters.
 """
 
 from llvmlite import ir
@@ -43,14 +44,6 @@ def exchange(typing, counters, index, old, new):
         place = vector.pointer(context, builder, signature.args[0], counters, [index])
         return builder.extract_value(builder.cmpxchg(place, *values, "seq_cst", "seq_cst"), 1)
     return types.boolean(counters, index, types.int64, types.int64), generate
-
-
-@intrinsic
-def pointer_to(typing, address):
-    """An address as what ``numba.carray`` makes an array of."""
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-    return types.voidptr(address), generate
 
 
 @compiled

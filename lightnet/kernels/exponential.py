@@ -31,6 +31,7 @@ from . import vector
 from .compiling import compiled
 
 LOWEST = -87.0                                          # exp of it is 1e-38, the smallest normal float
+LOWEST_POWER = -150.0                                   # 2 to it is 0 in float32; of -infinity itself a remainder would be NaN
 TO_INTEGER = 1.5 * 2**23 + 127
 TO_SIXTEENTHS = 1.5 * 2**19                             # of the sum's lowest bits four count sixteenths
 SIXTEENTHS = 2 ** (np.arange(16) / 16)
@@ -84,7 +85,7 @@ def emit_by_shift(builder, x):
 
 def emit_by_table(builder, x):
     """The same with AVX-512, n in sixteenths; for x > 0 any number."""
-    t = at_least(builder, builder.fmul(x, vector.constant(np.log2(np.e), 16)), 2 * LOWEST)
+    t = at_least(builder, builder.fmul(x, vector.constant(np.log2(np.e), 16)), LOWEST_POWER)
     n = vector.rounded(builder, t, 4)
     sixteenth = vector.entries(builder, SIXTEENTHS, builder.fadd(t, vector.constant(TO_SIXTEENTHS, 16)))
     return emit_less(builder, vector.scaled(builder, sixteenth, n), builder.fsub(t, n), Q_SIXTEENTHS)
@@ -131,7 +132,7 @@ sixteen, single = elu_of(16), elu_of(1)
 
 @compiled
 def ir_elu(array, start, stop, alpha):
-    """Numbers start to stop of an array become their ELU."""
+    """Numbers start to stop of an array become their ELU; what is left over of sixteens the other way, with other last bits."""
     k = start
     while k + 16 <= stop:
         sixteen(array, k, alpha)

@@ -1,11 +1,9 @@
 """``Y = T X T^t`` for small constant matrices T, on 8 or 16 channels at a time: Winograd's transforms, and Strassen's.
 
-X is a patch of n x n pixels, Y one of m x m. ``sandwich`` takes the matrix when the module is loaded and emits its additions
-and multiplications one by one, without loops, without those by 0 and 1: all 36 pixels of a patch stay in registers, or on the
-stack close by. As loops over T it would be a matrix product of tiny sides, which wastes most of a tile.
+X is a patch of n x n pixels, Y one of m x m. ``sandwich`` takes the matrices when the module is loaded and emits their additions
+and multiplications one by one, without loops, without those by 0 and 1: all 36 or 49 pixels of a patch stay in registers, or on
+the stack close by. As loops over T it would be a matrix product of tiny sides, which wastes most of a tile.
 """
-
-from functools import partial
 
 import numpy as np
 from numba import types
@@ -17,23 +15,23 @@ from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu
 from .tile import ELU, RELU, STORE
 from .vector import integer
 
-WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: 36 pixels of them, in registers or close by
+WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: a patch of them is in registers or close by
 
 
-def sandwich(matrix, add=False, slope=False, finishes=False):
-    """A compiled function ``(x, x0, x_row, x_column, y, y0, y_row, y_column)``, the latter numbers from one pixel to the next.
+def sandwich(four, five, add=False, slope=False, finishes=False):
+    """A compiled function ``(side, x, x0, x_row, x_column, y, y0, y_row, y_column)``: with T = four where side is 4, else five.
 
-    y is written, or with ``add`` added to. Two kinds take further arguments. With ``slope`` x is first multiplied by the slope of
-    an ELU, which is read off the ELU's outputs: four arguments like x's, and alpha. With ``finishes`` the tile's number says
-    whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for beforehand:
-    stores wait for each other, and one to memory that is not near waits long.
+    The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. Two kinds take further
+    ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
+    x's, and alpha. With ``finishes`` the tile's number says whether y, its ELU or its ReLU is written, and a bias is first added
+    to x's pixel (1, 1); y's places are asked for beforehand: stores wait for each other, and one to memory that is not near waits
+    long.
     """
     if not vector.HAS_IR:
-        return plain_sandwich(np.float32(matrix), add, slope, finishes)
+        return plain_sandwich(np.float32(four), np.float32(five), add, slope, finishes)
 
     def emit(context, builder, signature, arguments):
-        x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
-        m, _ = np.shape(matrix)
+        side, x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
 
         def place(array, start, row, i, column, j):
             kind = signature.args[arguments.index(array)]
@@ -44,46 +42,49 @@ def sandwich(matrix, add=False, slope=False, finishes=False):
             value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
             if finishes and i == j == 1:
                 _, bias, bias0 = others
-                offset = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
-                return builder.fadd(value, vector.load(builder, offset, WIDTH))
-            if not slope:
-                return value
-            z, z0, z_row, z_column, alpha = others
-            output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
-            return builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
+                where = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
+                value = builder.fadd(value, vector.load(builder, where, WIDTH))
+            if slope:
+                z, z0, z_row, z_column, alpha = others
+                output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
+                value = builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
+            return value
 
         def target(i, j):
             return place(y, y0, y_row, i, y_column, j)
 
-        def write(change):
+        def write(results, change):
             for i, j, value in results:
-                vector.store(builder, change(builder, value), target(i, j))
-        if finishes:
-            for i, j in np.ndindex(m, m):
+                vector.store(builder, change(value, target(i, j)), target(i, j))
+
+        def transformed(matrix):
+            if not finishes:
+                write(emit_sandwich(builder, matrix, pixel), lambda value, where: builder.fadd(
+                    vector.load(builder, where, WIDTH), value) if add else value)
+                return
+            for i, j in np.ndindex(len(matrix), len(matrix)):
                 vector.ask_for(builder, target(i, j), to_write=True)
-        results = list(emit_sandwich(builder, matrix, pixel))
-        if finishes:
-            unchanged = partial(write, lambda builder, value: value)
-            vector.switch(builder, others[0], {ELU: partial(write, emit_elu), RELU: partial(write, emit_relu), STORE: unchanged})
-        else:
-            for i, j, value in results:
-                if add:
-                    value = builder.fadd(vector.load(builder, target(i, j), WIDTH), value)
-                vector.store(builder, value, target(i, j))
+            results = list(emit_sandwich(builder, matrix, pixel))
+            vector.switch(builder, others[0], {
+                STORE: lambda: write(results, lambda value, where: value),
+                ELU: lambda: write(results, lambda value, where: emit_elu(builder, value)),
+                RELU: lambda: write(results, lambda value, where: emit_relu(builder, value)),
+            })
+        vector.switch(builder, side, {4: lambda: transformed(four), 5: lambda: transformed(five)})
         return context.get_dummy_value()
 
     if slope:
         @intrinsic
-        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
-            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
+        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
     elif finishes:
         @intrinsic
-        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
-            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0), emit
+        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
+            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0), emit
     else:
         @intrinsic
-        def transform(typing, x, x0, x_row, x_column, y, y0, y_row, y_column):
-            return types.void(x, x0, x_row, x_column, y, y0, y_row, y_column), emit
+        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column):
+            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column), emit
     return transform
 
 
@@ -112,12 +113,11 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(matrix, add, slope, finishes):
+def plain_sandwich(four, five, add, slope, finishes):
     """The same in loops."""
-    m, n = matrix.shape
-
     @compiled
-    def from_patch(patch, c, y, y0, y_row, y_column, finish):
+    def from_patch(matrix, patch, c, y, y0, y_row, y_column, finish):
+        m, n = matrix.shape
         half = np.empty((m, n), np.float32)
         for i in range(m):
             for j in range(n):
@@ -137,25 +137,29 @@ def plain_sandwich(matrix, add, slope, finishes):
                     y[place] = np.float32(0) if y[place] < 0 else y[place]
 
     @compiled
-    def transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
+    def transform_and_finish(side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
+        matrix = four if side == 4 else five
+        n = matrix.shape[1]
         patch = np.empty((n, n), np.float32)
         for c in range(WIDTH):
             for i in range(n):
                 for j in range(n):
                     patch[i, j] = x[x0 + i * x_row + j * x_column + c] + (bias[bias0 + c] if i == j == 1 else np.float32(0))
-            from_patch(patch, c, y, y0, y_row, y_column, finish)
+            from_patch(matrix, patch, c, y, y0, y_row, y_column, finish)
 
     @compiled
-    def transform(x, x0, x_row, x_column, y, y0, y_row, y_column):
-        transform_and_finish(x, x0, x_row, x_column, y, y0, y_row, y_column, STORE, np.zeros(WIDTH, np.float32), 0)
+    def transform(side, x, x0, x_row, x_column, y, y0, y_row, y_column):
+        transform_and_finish(side, x, x0, x_row, x_column, y, y0, y_row, y_column, STORE, np.zeros(WIDTH, np.float32), 0)
 
     @compiled
-    def transform_with_slope(x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+    def transform_with_slope(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+        matrix = four if side == 4 else five
+        n = matrix.shape[1]
         patch = np.empty((n, n), np.float32)
         for c in range(WIDTH):
             for i in range(n):
                 for j in range(n):
                     output = z[z0 + i * z_row + j * z_column + c]
                     patch[i, j] = x[x0 + i * x_row + j * x_column + c] * (np.float32(1) if output > 0 else output + alpha)
-            from_patch(patch, c, y, y0, y_row, y_column, STORE)
+            from_patch(matrix, patch, c, y, y0, y_row, y_column, STORE)
     return transform_with_slope if slope else transform_and_finish if finishes else transform

@@ -90,7 +90,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
         def stored(sums, r, outs):
-            """Into memory."""
+            """Finished, and into memory."""
             places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(len(sums) // len(outs)) for start in outs]
 
             def each(change):

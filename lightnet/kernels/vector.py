@@ -28,9 +28,9 @@ ARM, X86 = (platform.machine().lower() in names for names in (("aarch64", "arm64
 
 
 def features():
-    """What the processor has, by LLVM's names; or what ``NUMBA_CPU_FEATURES`` tells Numba to compile for."""
+    """What the processor has, by LLVM's names; or what ``NUMBA_CPU_FEATURES`` and ``NUMBA_ENABLE_AVX`` tell Numba to use."""
     if config.CPU_FEATURES is None:
-        return {name for name, has in binding.get_host_cpu_features().items() if has}
+        return {name for name, has in binding.get_host_cpu_features().items() if has and (config.ENABLE_AVX or "avx" not in name)}
     return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
 
 
@@ -81,6 +81,7 @@ def in_loop(builder, value):
     """The same value; what is computed from it stays in the loop where it stands, and the loop is not unrolled.
 
     LLVM would move it out of the loop, or compute two turns' worth at once, and keep on the stack what no register is left for.
+    "Convergent" tells it not to: such an instruction must not be reached on other ways than before.
     """
     same = builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
     same.attributes.add("convergent")

@@ -89,13 +89,10 @@ def block_of(count, side):
     return -(-count // -(-count // most(side)))
 
 
-(A4, B4, G4), (A5, B5, G5) = (matrices(side) for side in SIDES)
-inputs_forward4, inputs_forward5 = sandwich(B4.T), sandwich(B5.T)
-outputs_forward4, outputs_forward5 = sandwich(A4.T, finishes=True), sandwich(A5.T, finishes=True)
-outputs_backward4, outputs_backward5 = sandwich(A4, slope=True), sandwich(A5, slope=True)
-inputs_backward4, inputs_backward5 = sandwich(B4, add=True), sandwich(B5, add=True)
-weights_forward4, weights_forward5 = sandwich(G4), sandwich(G5)
-weights_backward4, weights_backward5 = sandwich(G4.T), sandwich(G5.T)
+As, Bs, Gs = zip(*(matrices(side) for side in SIDES))
+inputs_forward, outputs_forward = sandwich(*(B.T for B in Bs)), sandwich(*(A.T for A in As), finishes=True)
+outputs_backward, inputs_backward = sandwich(*As, slope=True), sandwich(*Bs, add=True)
+weights_forward, weights_backward = sandwich(*Gs), sandwich(*(G.T for G in Gs))
 
 
 @compiled
@@ -105,10 +102,7 @@ def transformed_weights(weight, side):
     U = np.empty((entries(side), C, F), np.float32)
     flat, flat_U = weight.reshape(-1), U.reshape(-1)
     for k in range(0, C * F, WIDTH):
-        if side == 4:
-            weights_forward4(flat, k, 3 * C * F, C * F, flat_U, k, 6 * C * F, C * F)
-        else:
-            weights_forward5(flat, k, 3 * C * F, C * F, flat_U, k, 7 * C * F, C * F)
+        weights_forward(side, flat, k, 3 * C * F, C * F, flat_U, k, (side + 2) * C * F, C * F)
     return U
 
 
@@ -178,12 +172,12 @@ def outputs(side):
 
 
 @pasted
-def products(side, tables, a, a_step, b, b_step, out, out_step, no_bias, finish):
-    """One product for each entry."""
+def products(side, tables, a, a_step, b, b_step, out, out_step, bias, finish):
+    """One product for each entry, without a bias: of that the last 16 numbers are read, which are zeros."""
     left, right, result = Flat(a, a_step, 0), Flat(b, b_step, 0), Flat(out, out_step, 0)
     if CHECK:
-        check(tables, entries(side), left, right, result, no_bias, no_bias)
-    one_pass(tables, Part(0, len(tables.segments_a), entries(side), False, finish), left, right, result, no_bias)
+        check(tables, entries(side), left, right, result, bias, bias)
+    one_pass(tables, Part(0, len(tables.segments_a), entries(side), False, finish), left, right, result, bias)
 
 
 @compiled
@@ -220,18 +214,15 @@ def transformed_inputs(x, t0, T, down, across, side, V, in_rows):
         start = corner(x, n, i, j, side)
         for c in range(0, x.C, WIDTH):
             to = t * x.C + c if in_rows else place(t, c, T)
-            if side == 4:
-                inputs_forward4(x.memory, start + c, x.row, x.pitch, V, to, 6 * step, step)
-            else:
-                inputs_forward5(x.memory, start + c, x.row, x.pitch, V, to, 7 * step, step)
+            inputs_forward(side, x.memory, start + c, x.row, x.pitch, V, to, (side + 2) * step, step)
 
 
 @compiled
 def forward(x, U, bias, y, finish, side, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
-    x: `Images` (N, H, W, C), padded so that patches fill them; U packed; y: `Images` (N, OH, OW, F); scratch V
-    (entries * apart(block, C)) and M (`outputs`).
+    x: `Images` (N, H, W, C), padded so that patches fill them; U packed; bias (F + 16,), its end zeros; y: `Images` (N, OH, OW,
+    F); scratch V (entries * apart(block, C)) and M (`outputs`).
     """
     C, F, edge = x.C, y.C, np.empty(side * side * WIDTH, np.float32)
     down, across = (y.H + side - 1) // side, (y.W + side - 1) // side
@@ -262,10 +253,7 @@ def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, column
         for f in range(0, columns, WIDTH):
             m = f // LANES * (entries(side) * entry) + t * LANES + f % LANES
             to, to0, row, column = (y.memory, start + f, y.row, y.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
-            if side == 4:
-                outputs_forward4(M, m, 6 * entry, entry, to, to0, row, column, finish, bias, f0 + f)
-            else:
-                outputs_forward5(M, m, 7 * entry, entry, to, to0, row, column, finish, bias, f0 + f)
+            outputs_forward(side, M, m, (side + 2) * entry, entry, to, to0, row, column, finish, bias, f0 + f)
             if not whole:
                 edge_out(edge, y, start + f, rows, pixels, side)
 
@@ -286,10 +274,8 @@ def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z):
                 edge_in(y, start_y + f, rows, columns, side, edge_y)
             a, a0, a_row, a_column = (dy.memory, start + f, dy.row, dy.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
             b, b0, b_row, b_column = (y.memory, start_y + f, y.row, y.pitch) if whole else (edge_y, 0, side * WIDTH, WIDTH)
-            if side == 4:
-                outputs_backward4(a, a0, a_row, a_column, Z, place(t, f, T), 6 * entry, entry, b, b0, b_row, b_column, alpha)
-            else:
-                outputs_backward5(a, a0, a_row, a_column, Z, place(t, f, T), 7 * entry, entry, b, b0, b_row, b_column, alpha)
+            outputs_backward(side, a, a0, a_row, a_column, Z, place(t, f, T), (side + 2) * entry, entry,
+                             b, b0, b_row, b_column, alpha)
 
 
 @compiled
@@ -312,10 +298,7 @@ def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
             n, i, j = patch(t0 + t, down, across)
             start = corner(dx, n, i, j, side) + c0
             for c in range(0, LANES, WIDTH):
-                if side == 4:
-                    inputs_backward4(M, t * LANES + c, 6 * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
-                else:
-                    inputs_backward5(M, t * LANES + c, 7 * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+                inputs_backward(side, M, t * LANES + c, (side + 2) * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
 
 
 @compiled
@@ -344,8 +327,5 @@ def weights_of(dU, C, F, side):
     flat = dW.reshape(-1)
     for c in range(C):
         for f in range(0, F, WIDTH):
-            if side == 4:
-                weights_backward4(dU, place(c, f, C), 6 * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
-            else:
-                weights_backward5(dU, place(c, f, C), 7 * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
+            weights_backward(side, dU, place(c, f, C), (side + 2) * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
     return dW
