@@ -91,7 +91,7 @@ class Runner:
         """What this process tells its threads: one that was forked has none of its parent's."""
         process = os.getpid()
         if process not in self.orders:
-            self.orders = {process: orders_for(self.plan.threads)}
+            self.orders, self.asked = {process: orders_for(self.plan.threads)}, {}
         return self.orders[process]
 
     def run_layer(self, step, memory):
