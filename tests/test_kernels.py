@@ -545,7 +545,7 @@ print("agreed")
 """
 
 
-@pytest.mark.skipif(not (vector.HAS_IR and vector.has_avx512()), reason="the tile of AVX2 is what all other tests run on, or none")
+@pytest.mark.skipif(not (vector.HAS_IR and vector.has_avx512()), reason="all other tests run on the tile of AVX2, or on none")
 def test_the_tile_of_avx2_on_a_processor_with_more():
     assert "agreed" in python(OTHER_TILE, NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="+avx2,+fma", PYTHONPATH=path())
 
