@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -192,6 +193,27 @@ def test_each_thread_has_memory_of_its_own():
         size, private = predict.plan.size, predict.plan.private
     assert private and sorted(begin for begin, _ in begins) == [size, size + private, size + 2 * private]
     assert all(begin + private <= whole for begin, whole in begins)
+
+
+@needs_numba
+def test_an_image_that_is_interrupted_is_left_by_all():
+    net = CASES["a fire module"]()
+    predict, x = ln.compile(net, 3), images(net)
+    wanted, this = predict(x), predict.runner(predict.net, x.shape[1:])
+
+    def interrupted(*arguments, work=runner.work):
+        if arguments[-1] == 0:                          # the main thread's
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        work(*arguments)
+    time.sleep(0.05)                                    # nobody stands by any more
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "work", interrupted)
+        patch.setattr(runner.compiling, "CHECK", False)
+        with pytest.raises(KeyboardInterrupt):
+            predict(x)
+    assert len(this.asked) == 2 and all(job.done() for job in this.asked.values())
+    assert np.array_equal(predict(x), wanted)
 
 
 @needs_numba

@@ -5,6 +5,7 @@ together; units of work are claimed one by one, so a thread that wakes up late l
 """
 
 import os
+from concurrent.futures import wait
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,9 @@ class Runner:
                 if not call(orders, i * LINE, *section, x, counters):
                     self.wake(i, threads, *same, plan.size + i * plan.private, counters, orders, i * LINE, TURNS)
             work(*same, plan.size, counters, orders, 0, 0)
+        except BaseException:                           # a Ctrl-C: nobody may go on where the next image will be
+            wait(self.asked.values())
+            raise
         finally:
             for i in others:
                 wait_for_helper(orders, i * LINE)
