@@ -75,7 +75,7 @@ class Winograd(Step):
     @staticmethod
     def padding(layer, out):
         """Zeros up to whole patches."""
-        return winograd.to_whole_patches(layer.padding, out[:2])
+        return winograd.to_whole_patches(winograd.side_for(*out[:2]), layer.padding, out[:2])
 
     def prepare(self, source, target):
         weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]

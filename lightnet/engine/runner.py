@@ -4,7 +4,6 @@ With a batch each thread takes whole images: nobody waits for anybody. The image
 together; units of work are claimed one by one, so a thread that wakes up late leaves more of them to the others.
 """
 
-import os
 from concurrent.futures import wait
 from typing import NamedTuple
 
@@ -92,11 +91,11 @@ class Runner:
         self.asked[i] = pool(threads).submit(work, *arguments)
 
     def orders_here(self):
-        """What this process tells its threads: one that was forked has none of its parent's."""
-        process = os.getpid()
-        if process not in self.orders:
-            self.orders, self.asked = {process: orders_for(self.plan.threads)}, {}
-        return self.orders[process]
+        """What the pool's threads are told: where that is another, in a forked process, nobody was told or asked anything."""
+        crew = self.plan.threads > 1 and pool(self.plan.threads)
+        if crew not in self.orders:
+            self.orders, self.asked = {crew: orders_for(self.plan.threads)}, {}
+        return self.orders[crew]
 
     def run_layer(self, step, memory):
         """A layer's own forward, on views of the memory."""

@@ -21,7 +21,8 @@ def correlation(x, weight, bias, padding, y, finish):
     """``y = im2col(x) @ W + b``, finished."""
     C, F = weight.shape[2:]
     bias, size = bias_panels(bias), y.shape[1:3]
-    side, around = kernel.side_for(*size), kernel.to_whole_patches(padding, size)
+    side = kernel.side_for(*size)
+    around = kernel.to_whole_patches(side, padding, size)
     U = kernel.packed(kernel.transformed_weights(weight, side))
 
     def job(start, stop):
@@ -37,7 +38,8 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     C, F = weight.shape[2:]
     turned = np.ascontiguousarray(weight.transpose(0, 1, 3, 2))
     size = dy.shape[1:3]
-    side, around = kernel.side_for(*size), kernel.to_whole_patches(padding, size)
+    side = kernel.side_for(*size)
+    around = kernel.to_whole_patches(side, padding, size)
     Ut = kernel.packed(kernel.transformed_weights(turned, side))
     (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
     H, W = x.shape[1:3]

@@ -103,9 +103,9 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                 RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
             })
 
-        def run(height, panels, outs, biases):
+        def run(height, panels, outs, bias_starts):
             """All tiles."""
-            biases = [vector.load(builder, place(bias, start), LANES) for start in biases]
+            biases = [vector.load(builder, place(bias, start), LANES) for start in bias_starts]
 
             def one(t, moving):
                 r, a0, at_b, at_out = moving

@@ -27,6 +27,7 @@ def vector(lanes):
 ARM, X86 = (platform.machine().lower() in names for names in (("aarch64", "arm64"), ("x86_64", "amd64")))
 
 
+@functools.cache
 def features():
     """What the processor has, by LLVM's names; or what ``NUMBA_CPU_FEATURES`` and ``NUMBA_ENABLE_AVX`` tell Numba to use."""
     if config.CPU_FEATURES is None:

@@ -72,10 +72,9 @@ def side_for(OH, OW):
     return min(SIDES, key=lambda side: patches(side, OH, OW) * entries(side))
 
 
-def to_whole_patches(padding, out_size):
+def to_whole_patches(side, padding, out_size):
     """More zeros below and right, so that whole patches cover an image of outputs."""
     ((top, bottom), (left, right)), (OH, OW) = padding, out_size
-    side = side_for(OH, OW)
     return (top, bottom + -OH % side), (left, right + -OW % side)
 
 
