@@ -23,8 +23,9 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
 
     The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. Two kinds take further
     ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
-    x's, and alpha. With ``finishes`` the tile's number says whether y, its ELU or its ReLU is written, and a bias is first added
-    to x's pixel (1, 1); y's places are asked for beforehand: stores wait for each other, and one to memory that is not near waits
+    x's, and alpha; the next patch of both is asked for, since a batch's images come from memory. With ``finishes`` the tile's
+    number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for
+    beforehand: stores wait for each other, and one to memory that is not near waits
     long.
     """
     if not vector.HAS_IR:
@@ -46,6 +47,8 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
                 value = builder.fadd(value, vector.load(builder, where, WIDTH))
             if slope:
                 z, z0, z_row, z_column, alpha = others
+                for array, start, row, column in ((x, x0, x_row, x_column), (z, z0, z_row, z_column)):
+                    vector.ask_for(builder, place(array, start, row, i, column, j + np.shape(four)[1]))
                 output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
                 value = builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
             return value
