@@ -25,8 +25,7 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
     ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
     x's, and alpha; the next patch of both is asked for, since a batch's images come from memory. With ``finishes`` the tile's
     number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for
-    beforehand: stores wait for each other, and one to memory that is not near waits
-    long.
+    beforehand: stores wait for each other, and one to memory that is not near waits long.
     """
     if not vector.HAS_IR:
         return plain_sandwich(np.float32(four), np.float32(five), add, slope, finishes)
@@ -47,8 +46,6 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
                 value = builder.fadd(value, vector.load(builder, where, WIDTH))
             if slope:
                 z, z0, z_row, z_column, alpha = others
-                for array, start, row, column in ((x, x0, x_row, x_column), (z, z0, z_row, z_column)):
-                    vector.ask_for(builder, place(array, start, row, i, column, j + np.shape(four)[1]))
                 output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
                 value = builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
             return value
@@ -60,7 +57,16 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
             for i, j, value in results:
                 vector.store(builder, change(value, target(i, j)), target(i, j))
 
+        def ask_for_next(side):
+            """The patches of x and of the ELU's outputs to the right of these."""
+            z, z0, z_row, z_column, _ = others
+            for i, j in np.ndindex(side, side):
+                vector.ask_for(builder, place(x, x0, x_row, i, x_column, side + j))
+                vector.ask_for(builder, place(z, z0, z_row, i, z_column, side + j))
+
         def transformed(matrix):
+            if slope:
+                ask_for_next(np.shape(matrix)[1])
             if not finishes:
                 write(emit_sandwich(builder, matrix, pixel), lambda value, where: builder.fadd(
                     vector.load(builder, where, WIDTH), value) if add else value)

@@ -20,7 +20,7 @@ multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's 
 While it multiplies it asks for the part of ``b`` that it will need 192 steps later: where weights come from far and each serves
 few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And for what ``a`` needs next,
 one line in each step: a batch's images come from memory, and the processor, which sees nine rows read side by side, does not
-guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of training, for 0.38.
+guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of training, for 0.39.
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses and stores,
@@ -76,9 +76,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             if len(at_a) == 1:
                 return at_a[0], integer(1)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
-            runs = builder.icmp_signed("==", step_a, integer(1))
-            far = builder.select(runs, integer(0), builder.mul(step_a, integer(STEPS_ON)))
-            far = builder.select(side_by_side, integer(LINES_ON * LANES), far)
+            far = builder.select(side_by_side, integer(LINES_ON * LANES), builder.mul(step_a, integer(STEPS_ON)))
             pace = builder.select(side_by_side, integer(LANES), integer(1))
             return vector.kept(builder, builder.gep(at_a[0], [far])), pace
 
