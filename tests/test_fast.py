@@ -10,6 +10,7 @@ import lightnet as ln
 from lightnet import backend as backend_class
 from lightnet.backend import run_backward, run_forward, version_for, version_that_ran
 from lightnet.fast import VERSIONS, pointwise, products
+from lightnet.fast import conv as fast_conv
 from lightnet.layers import (
     ELU,
     Add,
@@ -443,6 +444,34 @@ def test_without_the_images_gradient_the_others_are_the_same(name):
     grads = {key: array.copy() for key, array in net.grads.items()}
     assert net.backward(dy, to_image=False) is None
     assert all(np.array_equal(net.grads[key], array) for key, array in grads.items())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_gradients_by_winners_are_the_layers(seed, most=140):
+    """Any windows of convolution and pool, any number of channels: as the layers do in float64, for the same winners."""
+    rng = np.random.default_rng(seed)
+    C, F, S, P, T = (int(rng.integers(1, high)) for high in (8, most, 4, 3, 4))
+    K, W = tuple(rng.integers(1, 8, 2)), (17 if seed == 0 else int(rng.integers(1, 4)))         # 17 * 17: more than a byte holds
+    convolution, pool = Conv2D(C, F, K, S, padding=min(P, *K) - 1, seed=seed), MaxPool2D(W, T, int(rng.integers(W // 2 + 1)))
+    size = int((W + rng.integers(4)) * S + max(K))
+    x = rng.standard_normal((3, size, size + 1, C), dtype=np.float32)
+    y = fast_conv.forward(convolution, x, training=True, pool=pool)
+    dy, (between, winner, _) = rng.standard_normal(y.shape, dtype=np.float32), pool.cache
+    dx = fast_conv.backward(convolution, dy.copy(), pool=pool)
+    results = {"dx": dx, **convolution.grads}
+    convolution.forward(x.astype(np.float64), training=True)
+    expected_dx = convolution.backward(scattered(pool, dy * np.where(y > 0, 1.0, y + 1), winner, between))
+    for name, expected in {"dx": expected_dx, **convolution.grads}.items():
+        np.testing.assert_allclose(results[name], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+
+
+def scattered(pool, dy, winner, shape):
+    """A pool's dx, number by number."""
+    dx = np.zeros(shape)
+    for (n, i, j, f), number in np.ndenumerate(winner):
+        p, q = divmod(int(number), pool.kernel[1])
+        dx[n, i * pool.stride[0] + p - pool.padding[0][0], j * pool.stride[1] + q - pool.padding[1][0], f] += dy[n, i, j, f]
+    return dx
 
 
 @pytest.mark.parametrize("layer", [Conv2D(3, 16, 3, seed=0), Conv2D(3, 16, 1, seed=0)])

@@ -329,6 +329,7 @@ def bugs_where_nothing_is_compiled():
     same, layouts = test_fast.test_equal_over_random_shapes, test_fast.test_any_layout_of_memory_gives_the_same
     blocks = test_fast.test_blocks_of_pixels_need_not_fit
     in_place = test_fast.test_what_is_computed_in_place_is_the_same
+    winners = test_fast.test_gradients_by_winners_are_the_layers
     multiply, winograd = test_kernels.test_multiply_is_its_equation, test_kernels.test_winograd_is_the_layer_in_float64
     compiled = test_engine.test_compiled_is_the_network
     return [
@@ -428,12 +429,24 @@ def bugs_where_nothing_is_compiled():
         Bug("the rest of the pixels forgotten", "fast.pointwise:gradients",
             "if rest:", "if not rest:",
             blocks, ((3, 5, 7), (16, 16), 10)),
-        Bug("a pool's ELU without its slope", "fast.pooled:gradients",
-            "elu_slope_sums(images(y[n:n + 1])", "elu_slope_sums(everywhere(1, dy.shape[3])",
-            in_place, ("convolution, ELU and pool", 3)),
-        Bug("each image's dW alone", "fast.pooled:gradients",
-            "STORE if n == start else ADD", "STORE",
-            in_place, ("convolution, ELU and pool", 17)),
+        Bug("the first row's slope for all of a pool", "kernels.winners:gradients",
+            "row_of(y, n, i)", "row_of(y, n, 0)",
+            winners, (8, 10)),
+        Bug("strips of the windows above", "kernels.winners:gradients",
+            "strips[r] = strips[r + further]", "pass",
+            winners, (8, 10)),
+        Bug("a part of dx forgotten when the next windows come", "kernels.winners:gradients",
+            "dstrips[r] = dstrips[r + further]", "dstrips[r] = 0",
+            winners, (8, 10)),
+        Bug("what the last windows add to dx forgotten", "kernels.winners:gradients",
+            "rows if i + 1 == dy.H else min(further, rows)", "min(further, rows)",
+            winners, (8, 10)),
+        Bug("a winner in the pool's padding", "kernels.winners:gradients",
+            "(q - pool.left) * line", "q * line",
+            winners, (8, 10)),
+        Bug("a window over the image's edge", "kernels.strips:add_up",
+            "range(first * C, last * C)", "range((last - first) * C)",
+            winners, (8, 10)),
         Bug("dy without the slope in blocks of pixels", "kernels.pointwise:backward",
             "elu_slope_sums(pixels(y, p, block), some, alpha) if has_elu else column_sums(some)", "column_sums(some)",
             blocks, ((3, 5, 7), (16, 16), 10)),

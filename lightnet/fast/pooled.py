@@ -1,26 +1,25 @@
 """A convolution together with the ELU and the max pool behind it, image by image: what lies between them never reaches memory.
 
-conv1's output is the largest value of the paper's network, 3.3 MB an image, and so is its gradient. One image's stays in the
-third-level cache, where the next one takes its place. ELU comes last: it grows with its argument, so that
+conv1's output is the largest value of the paper's network, 3.3 MB an image. One image's stays in the third-level cache, where the
+next one takes its place. ELU comes last: it grows with its argument, so that
 
     max ELU(x) = ELU(max x),
 
 and three quarters of the pixels need no exponential. Backward likewise begins with the slope, at the pool's output, where each
-number is the ELU of its window's winner. (Two pixels whose ELUs round to the same number are a tie for the layers, which the
-first one wins; here the larger one does.)
+number is the ELU of its window's winner; the gradients then follow from these alone (``kernels/winners.py``). (Two pixels whose
+ELUs round to the same number are a tie for the layers, which the first one wins; here the larger one does.)
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..kernels import memory
-from ..kernels.elementwise import elu, elu_slope_sums
-from ..kernels.images import everywhere, images, regular
-from ..kernels.pooling import largest, to_winners
+from ..kernels import memory, winners
+from ..kernels.elementwise import elu
+from ..kernels.images import contiguous, images, regular
+from ..kernels.pooling import largest
 from ..kernels.threads import later
-from ..kernels.tile import ADD, STORE
 from . import products
-from .pooling import numbers, winners
+from .pooling import numbers, room_for_winners
 
 ALPHA = np.float32(1)                                   # of the ELU
 
@@ -30,7 +29,7 @@ def forward(layer, x, pool, training=False, out=None):
     between_shape = layer.output_shape(x.shape)
     x, shape = regular(x), pool.output_shape(between_shape)
     weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
-    y, winner = memory.empty(shape) if out is None else out, winners(pool, shape)
+    y, winner = memory.empty(shape) if out is None else out, room_for_winners(pool, shape)
 
     def job(start, stop):
         between = one_for_all(between_shape)
@@ -46,20 +45,18 @@ def forward(layer, x, pool, training=False, out=None):
 
 
 def gradients(layer, x, dy, pool, dx, to_image):
-    """dx, if it is wanted, and of a range of images dW, in panels, and db; dy is multiplied by ELU's slope in place."""
+    """dx, if it is wanted, and of a range of images dW and db; dy is multiplied by ELU's slope in place."""
     between_shape, winner, y = pool.cache
-    weight, nothing = layer.params["weight"], everywhere(0, dy.shape[3])
+    weight = layer.params["weight"]
+    filters, convolution, window = winners.filters(weight), winners.Window(*numbers(layer)), winners.Window(*numbers(pool))
 
     def job(start, stop):
-        between = one_for_all(between_shape)
-        image, gradient = products.to_input(layer, between, dx, to_image), products.to_weight(layer, x, between)
-        dW, db = products.room(weight, dy.shape[3])
-        for n in range(start, stop):
-            db += elu_slope_sums(images(y[n:n + 1]), images(dy[n:n + 1]), ALPHA)
-            to_winners(images(dy[n:n + 1]), images(between[:1]), winner[n:n + 1].reshape(-1), nothing, *numbers(pool))
-            image(n, n + 1)
-            gradient(n, n + 1, dW, STORE if n == start else ADD)
-        return dW, db
+        strips, dstrips = (winners.room(filters, between_shape[2], convolution, window) for _ in range(2))
+        dW, db = winners.zeros(filters.shape), np.zeros(dy.shape[3], np.float32)
+        winners.gradients(contiguous(x[start:stop]), between_shape[2], images(y[start:stop]), images(dy[start:stop]),
+                          winner[start:stop].reshape(-1), ALPHA, convolution, window, strips, dstrips,
+                          filters, dW, db, dx[start:stop], to_image)
+        return winners.from_filters(dW, weight.shape), db
     return job
 
 

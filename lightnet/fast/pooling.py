@@ -17,7 +17,7 @@ class MaxPool2D:
         if pooled:
             return x
         shape = layer.output_shape(x.shape)
-        x, y, winner = regular(x), memory.empty(shape) if out is None else out, winners(layer, shape)
+        x, y, winner = regular(x), memory.empty(shape) if out is None else out, room_for_winners(layer, shape)
         later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
                                                   winner[start:stop].reshape(-1), *numbers(layer)), len(x))
         if training:
@@ -74,7 +74,7 @@ def is_pooled(layer):
     return layer.cache[2] is not None
 
 
-def winners(layer, shape):
+def room_for_winners(layer, shape):
     """Room for each winner's place in its window."""
     return memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
 

@@ -19,7 +19,7 @@ import weakref
 import numpy as np
 
 SMALL = 1 << 16                                 # bytes; smaller arrays come from NumPy, whose heap is not given back either
-LARGE_PAGE = 1 << 21
+LARGE_PAGE, LINE = 1 << 21, 64
 SLACK = 1.5                                     # a block serves arrays from 1 / SLACK of its size on
 
 
@@ -120,10 +120,12 @@ class Loan(weakref.ref):
 
 
 def empty(shape, dtype=np.float32):
-    """As ``np.empty``, from memory that has been used before where there is some."""
+    """As ``np.empty``, from memory that has been used before where there is some, and from the begin of a cache line."""
     dtype = np.dtype(dtype)
     shape = tuple(int(side) for side in shape)
     size = dtype.itemsize * math.prod(shape)
     if size < SMALL:
-        return np.empty(shape, dtype)
+        whole = np.empty(size + LINE, np.uint8)
+        begin = -whole.__array_interface__["data"][0] % LINE
+        return whole[begin:begin + size].view(dtype).reshape(shape)
     return np.asarray(Lease(pool.take(-(-size // 4096) * 4096), shape, dtype, pool.returned))
