@@ -4,6 +4,7 @@ import numpy as np
 
 from ..kernels import strassen, tables, winograd
 from ..kernels.packing import bias_panels, panel_count, panels, taps
+from ..kernels.tile import ROWS
 from ..kernels.vector import LANES
 from ..layers import Conv2D, ConvTranspose2D, Dense
 from . import program
@@ -80,7 +81,7 @@ class Winograd(Step):
     def prepare(self, source, target):
         weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]
         self.granule = side = winograd.side_for(*target.size[:2])
-        self.arrays = {"weight": winograd.packed(winograd.transformed_weights(np.ascontiguousarray(weight), side)),
+        self.arrays = {"weight": winograd.packed_weights(np.ascontiguousarray(weight), side),
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
         self.fields.update(side=side)
@@ -89,7 +90,7 @@ class Winograd(Step):
         side = self.granule
         block = winograd.block_of(winograd.patches(side, lines, self.target.size[1]), side)
         self.fields.update(block=block, scratch=begin)
-        return winograd.entries(side) * winograd.apart(block, self.fields["C"]) + winograd.outputs(side)
+        return winograd.entries(side) * winograd.apart(block, self.fields["C"]) + winograd.some_panels(ROWS, side)
 
     def extent(self, task):
         lines, columns = (-(-count // self.granule) * self.granule + 2 for count in (task["lines"], self.fields["OW"]))

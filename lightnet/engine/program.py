@@ -18,7 +18,7 @@ from ..kernels.atomic import claim, wait_for
 from ..kernels.compiling import compiled, pasted
 from ..kernels.images import Flat, Images
 from ..kernels.product import Part, Tables, one_pass
-from ..kernels.tile import ELU, RELU
+from ..kernels.tile import ELU, RELU, ROWS
 from ..kernels.vector import LANES
 
 PRODUCT, WINOGRAD, POOL, ACTIVATION, ADD, COPY, SUMS, MEAN, SPLIT, STRASSEN = range(10)
@@ -141,7 +141,7 @@ def convolution(program, step, task, a, a0, out, out0, private):
     M = V + entries * winograd.apart(step.block, step.C)
     bias = program.weights[step.bias + first:step.bias + step.F + LANES]             # the last 16 are zeros
     winograd.forward(x, program.weights[step.weight + first * entries * step.C:], bias, y, step.finish, step.side, step.block,
-                     out[V:M], out[M:M + winograd.outputs(step.side)])
+                     out[V:M], out[M:M + winograd.some_panels(ROWS, step.side)])
 
 
 @pasted

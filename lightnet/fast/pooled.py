@@ -52,7 +52,7 @@ def gradients(layer, x, dy, pool, dx, to_image):
 
     def job(start, stop):
         strips, dstrips = (winners.room(filters, between_shape[2], convolution, window) for _ in range(2))
-        dW, db = winners.zeros(filters.shape), np.zeros(dy.shape[3], np.float32)
+        dW, db = memory.zeros(filters.shape), np.zeros(dy.shape[3], np.float32)
         winners.gradients(contiguous(x[start:stop]), between_shape[2], images(y[start:stop]), images(dy[start:stop]),
                           winner[start:stop].reshape(-1), ALPHA, convolution, window, strips, dstrips,
                           filters, dW, db, dx[start:stop], to_image)

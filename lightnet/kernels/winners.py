@@ -179,7 +179,7 @@ else:
 def filters(weight):
     """(KH, KW, C, F) as (F, KH, KW * C), with zeros up to whole runs, and whole vectors in each."""
     KH, KW, C, F = weight.shape
-    result = zeros((F, -(-KH // RUNS) * RUNS, -(-KW * C // LANES) * LANES))
+    result = memory.zeros((F, -(-KH // RUNS) * RUNS, -(-KW * C // LANES) * LANES))
     result[:, :KH, :KW * C] = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
     return result
 
@@ -193,14 +193,7 @@ def from_filters(dW, shape):
 def room(filters, OW, convolution, pool):
     """Zeros for as many strips as a row of the pool's windows needs: (rows of x, the convolution's columns and their numbers)."""
     _, lines, line = filters.shape
-    return zeros(((pool.KH - 1) * convolution.SH + lines, OW * line))
-
-
-def zeros(shape):
-    """In memory that begins with a cache line."""
-    result = memory.empty(shape)
-    result[:] = 0
-    return result
+    return memory.zeros(((pool.KH - 1) * convolution.SH + lines, OW * line))
 
 
 @compiled

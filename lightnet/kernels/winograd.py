@@ -30,7 +30,7 @@ from .compiling import CHECK, compiled, pasted
 from .images import Flat
 from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
-from .tile import ADD, PANELS, ROWS, STORE
+from .tile import PANELS, ROWS, STORE
 from .vector import LANES
 
 SIDES = 4, 5                                            # of a patch of outputs
@@ -91,24 +91,19 @@ def block_of(count, side):
 As, Bs, Gs = zip(*(matrices(side) for side in SIDES))
 inputs_forward, outputs_forward = sandwich(*(B.T for B in Bs)), sandwich(*(A.T for A in As), finishes=True)
 outputs_backward, inputs_backward = sandwich(*As, slope=True), sandwich(*Bs, add=True)
-weights_forward, weights_backward = sandwich(*Gs), sandwich(*(G.T for G in Gs))
+weights_forward, weights_backward = sandwich(*Gs), sandwich(*(G.T for G in Gs), add=True)
 
 
 @compiled
-def transformed_weights(weight, side):
-    """``U = G w G^t`` of (3, 3, C, F), contiguous: (entries, C, F)."""
+def packed_weights(weight, side):
+    """``U = G w G^t`` of (3, 3, C, F), contiguous, in panels of 16 columns as they are read: (F / 16, entries, C, 16), flat."""
     C, F = weight.shape[2:]
-    U = np.empty((entries(side), C, F), np.float32)
-    flat, flat_U = weight.reshape(-1), U.reshape(-1)
-    for k in range(0, C * F, WIDTH):
-        weights_forward(side, flat, k, 3 * C * F, C * F, flat_U, k, (side + 2) * C * F, C * F)
+    U, flat, step = np.empty(entries(side) * C * F, np.float32), weight.reshape(-1), C * LANES
+    for f in range(0, F, WIDTH):
+        for c in range(C):
+            weights_forward(side, flat, c * F + f, 3 * C * F, C * F,
+                            U, f // LANES * entries(side) * step + c * LANES + f % LANES, (side + 2) * step, step)
     return U
-
-
-def packed(U):
-    """(entries, C, F) in panels of 16 columns, in the order of reading: (F / 16, entries, C, 16), flat."""
-    count, C, F = U.shape
-    return np.ascontiguousarray(U.reshape(count, C, F // LANES, LANES).transpose(2, 0, 1, 3)).reshape(-1)
 
 
 @compiled
@@ -123,32 +118,31 @@ def patch(t, down, across):
 def forward_tables(T, K, side):
     """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
     zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * entries(side)
-    return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K, np.arange(T) * LANES, panels * apart(T, LANES),
-                  1, 0)
+    return Tables(np.arange(T) * K, zero, 1, panels * (K * LANES), zero, LANES, K,
+                  np.arange(T) * LANES, panels * apart(T, LANES), 1, 0)
 
 
 @compiled
-def of_size(tables, T, panels):
+def of_size(tables, rows, panels):
     """The first rows and panels alone."""
-    return Tables(tables.rows[:T], tables.segments_a, tables.step_a, tables.panels_b[:panels], tables.segments_b, tables.step_b,
-                  tables.length, tables.rows_out[:T], tables.panels_out[:panels], tables.block, tables.packed)
+    return Tables(tables.rows[:rows], tables.segments_a, tables.step_a, tables.panels_b[:panels], tables.segments_b,
+                  tables.step_b, tables.length, tables.rows_out[:rows], tables.panels_out[:panels], tables.block, tables.packed)
 
 
 @compiled
-def backward_tables(T, K):
+def backward_tables(T, K, side):
     """The same where (T, K) is in panels of 16 columns: a row of a panel is a cache line."""
-    segments, zero = np.arange(K // LANES), np.zeros(1, np.int64)
-    return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, zero, segments * (LANES * LANES), LANES, LANES,
-                  np.arange(T) * LANES, zero, len(segments), 0)
+    segments, panels = np.arange(K // LANES), np.arange(PANELS) * entries(side)
+    return Tables(np.arange(T) * LANES, segments * (T * LANES), 1, panels * (K * LANES), segments * (LANES * LANES), LANES,
+                  LANES, np.arange(T) * LANES, panels * apart(T, LANES), len(segments), 0)
 
 
 @compiled
-def gradient_tables(T, C, F):
-    """(T, C)^t @ (T, F), likewise."""
-    zero, panels = np.zeros(1, np.int64), np.arange(F // LANES)
-    rows = np.arange(C)
+def gradient_tables(T, C, side):
+    """(T, C)^t @ (T, 16), likewise."""
+    zero, panels, rows = np.zeros(1, np.int64), np.arange(PANELS), np.arange(C)
     return Tables(rows // LANES * (T * LANES) + rows % LANES, zero, LANES, panels * (T * LANES), zero, LANES, T,
-                  rows * LANES, panels * (C * LANES), 1, 0)
+                  rows * LANES, panels * (entries(side) * apart(C, LANES)), 1, 0)
 
 
 @compiled
@@ -165,9 +159,9 @@ def apart(T, C):
 
 
 @compiled
-def outputs(side):
-    """Numbers that one tile of patches becomes."""
-    return PANELS * entries(side) * apart(ROWS, LANES)
+def some_panels(rows, side):
+    """Numbers in the panels that are computed together: of dU, or of what patches become."""
+    return PANELS * entries(side) * apart(rows, LANES)
 
 
 @pasted
@@ -221,7 +215,7 @@ def forward(x, U, bias, y, finish, side, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
     x: `Images` (N, H, W, C), padded so that patches fill them; U packed; bias (F + 16,), its end zeros; y: `Images` (N, OH, OW,
-    F); scratch V (entries * apart(block, C)) and M (`outputs`).
+    F); scratch V (entries * apart(block, C)) and M (`some_panels` of `ROWS`).
     """
     C, F, edge = x.C, y.C, np.empty(side * side * WIDTH, np.float32)
     down, across = (y.H + side - 1) // side, (y.W + side - 1) // side
@@ -288,25 +282,42 @@ def add_bias_gradient(Z, T, side, db):
 
 
 @compiled
-def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
-    """``dx += B [ Z U^t ] B^t``, 16 channels of T patches at a time."""
-    tables, entry = backward_tables(T, F), apart(T, LANES)
-    for c0 in range(0, dx.C, LANES):
-        products(side, tables, Z, apart(T, F), Ut[c0 * entries(side) * F:], F * LANES, M, entry, no_bias, STORE)
-        for t in range(T):
-            n, i, j = patch(t0 + t, down, across)
-            start = corner(dx, n, i, j, side) + c0
-            for c in range(0, LANES, WIDTH):
-                inputs_backward(side, M, t * LANES + c, (side + 2) * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+def add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW):
+    """``dW += G^t [ V^t Z ] G`` from T patches, one or two panels of dU at a time, which stay in a near cache."""
+    tables, step = gradient_tables(T, C, side), apart(C, LANES)
+    for f0 in range(0, F, PANELS * LANES):
+        panels = min(PANELS, (F - f0) // LANES)
+        products(side, of_size(tables, C, panels), V, apart(T, C), Z[f0 * T:], apart(T, F), dU, step, no_bias, STORE)
+        for p in range(panels):
+            for c in range(C):
+                for f in range(0, LANES, WIDTH):
+                    weights_backward(side, dU, p * entries(side) * step + c * LANES + f, (side + 2) * step, step,
+                                     dW, c * F + f0 + p * LANES + f, 3 * C * F, C * F)
 
 
 @compiled
-def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, side, block, V, Z, M):
-    """dx, dU and db for some images, in blocks of patches; dU is stored or added to, db added to.
+def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
+    """``dx += B [ Z U^t ] B^t``, one or two panels of T patches at a time."""
+    tables, entry = backward_tables(T, F, side), apart(T, LANES)
+    for c0 in range(0, dx.C, PANELS * LANES):
+        panels = min(PANELS, (dx.C - c0) // LANES)
+        products(side, of_size(tables, T, panels), Z, apart(T, F), Ut[c0 * entries(side) * F:], F * LANES,
+                 M, entry, no_bias, STORE)
+        for t in range(T):
+            n, i, j = patch(t0 + t, down, across)
+            start = corner(dx, n, i, j, side) + c0
+            for c in range(0, panels * LANES, WIDTH):
+                m = c // LANES * (entries(side) * entry) + t * LANES + c % LANES
+                inputs_backward(side, M, m, (side + 2) * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
+
+
+@compiled
+def backward(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, block, V, Z, dU, M):
+    """dx of some images; to dW and db theirs are added; in blocks of patches.
 
     x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F), y the
-    outputs of the ELU with whose slope dy is multiplied; Ut the packed transpose of U; dU (entries * C * F,), db (F,); scratch V
-    (entries * apart(block, C)), Z (entries * apart(block, F)) and M (entries * apart(block, 16)).
+    outputs of the ELU with whose slope dy is multiplied; Ut: U of the weights as (3, 3, F, C), packed; dW (3, 3, C, F), flat; db
+    (F,); scratch V (entries * apart(block, C)), Z (entries * apart(block, F)), dU and M (`some_panels` of C rows, and of block).
     """
     C, F = x.C, dy.C
     down, across = (dy.H + side - 1) // side, (dy.W + side - 1) // side
@@ -315,16 +326,5 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dU, finish, db, side, block, V, Z
         transformed_inputs(x, t0, T, down, across, side, V, False)
         transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z)
         add_bias_gradient(Z, T, side, db)
-        products(side, gradient_tables(T, C, F), V, apart(T, C), Z, apart(T, F), dU, C * F, no_bias, finish if t0 == 0 else ADD)
+        add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW)
         add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
-
-
-@compiled
-def weights_of(dU, C, F, side):
-    """``dW = G^t dU G``: (3, 3, C, F)."""
-    dW = np.empty((3, 3, C, F), np.float32)
-    flat = dW.reshape(-1)
-    for c in range(C):
-        for f in range(0, F, WIDTH):
-            weights_backward(side, dU, place(c, f, C), (side + 2) * C * F, C * F, flat, c * F + f, 3 * C * F, C * F)
-    return dW
