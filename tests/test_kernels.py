@@ -260,13 +260,16 @@ def test_elu_is_precise(elu, alpha, count=20_000):
 
 @pytest.mark.parametrize("elu", ELUS, ids=lambda elu: elu.__name__)
 def test_elu_of_special_numbers_and_of_a_part(elu):
-    special = np.tile(np.float32([0, -0.0, 3, np.inf, -np.inf, np.nan, -1e-42, 1e38, -1e38]), 5)
+    special = np.tile(np.float32([0, -0.0, 3, np.inf, -np.inf, np.nan, -1e-42, 1e38, -1e38, -0.3, -1.7]), 5)
+    whole = special.copy()
+    elu(whole, 0, whole.size, np.float32(1))
     for start, stop in ((0, 45), (1, 40), (3, 5), (4, 4), (9, 25)):         # sixteen at a time, and what is left over
         y = special.copy()
         elu(y, start, stop, np.float32(1))
         wanted = special.copy()
         wanted[start:stop] = np.where(special > 0, special, np.expm1(np.minimum(special, 0)))[start:stop]
         np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-40)            # NaN where NaN is wanted, and nowhere else
+        np.testing.assert_array_equal(y[start:stop], whole[start:stop])         # whoever computes a number: the same bits
 
 
 # Strassen's method ------------------------------------------------------------------------------------------------------------

@@ -112,16 +112,20 @@ def emit_elu_slope(builder, y, alpha):
                           builder.fadd(y, alpha))
 
 
-def elu_of(lanes):
-    """An intrinsic that replaces so many numbers of an array by their ELU."""
+def elu_of(count):
+    """An intrinsic that replaces 16 numbers of an array by their ELU, or one: as the first of 16, with the same last bits."""
 
     @intrinsic
     def elu(typing, array, start, alpha):
         def generate(context, builder, signature, arguments):
             array, start, alpha = arguments
             place = vector.pointer(context, builder, signature.args[0], array, [start])
-            y = emit_elu(builder, vector.load(builder, place, lanes), vector.splat(builder, alpha, lanes))
-            vector.store(builder, y, place)
+            x = vector.splat(builder, builder.load(place), 16) if count == 1 else vector.load(builder, place, 16)
+            y = emit_elu(builder, x, vector.splat(builder, alpha, 16))
+            if count == 1:
+                builder.store(builder.extract_element(y, ir.IntType(32)(0)), place)
+            else:
+                vector.store(builder, y, place)
             return context.get_dummy_value()
         return types.void(array, start, alpha), generate
     return elu
@@ -132,7 +136,7 @@ sixteen, single = elu_of(16), elu_of(1)
 
 @compiled
 def ir_elu(array, start, stop, alpha):
-    """Numbers start to stop of an array become their ELU; what is left over of sixteens the other way, with other last bits."""
+    """Numbers start to stop of an array become their ELU."""
     k = start
     while k + 16 <= stop:
         sixteen(array, k, alpha)

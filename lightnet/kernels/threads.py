@@ -7,8 +7,9 @@ matrix product of BLAS runs in them: its own pool of threads would fight with th
 images would pass through memory. So within a ``with together()`` block jobs wait, and each thread takes its range through all of
 them. `over_images` wants its results, and begins with what waits; so does whoever calls `flush`.
 
-**The same bits for any number of threads.** A batch is cut into at most `GROUPS` ranges of images that depend on its size
-alone, and what is summed over the batch is summed range by range, in order. Threads only decide who computes a range.
+**The same bits for any number of threads.** What is summed over the batch is summed in at most `GROUPS` ranges of images that
+depend on the batch's size alone, and then range by range, in order. Threads only decide who computes a range. Where nothing is
+summed, ranges are longer: a call from Python takes 20 us in a step, where no cache holds the interpreter's objects any more.
 """
 
 import functools
@@ -22,12 +23,13 @@ from typing import NamedTuple
 from ..cores import num_threads
 
 GROUPS = 8                                      # for batches of 32: four images each, enough for eight threads
+PER_THREAD = 2                                  # ranges where nothing is summed: one thread may be slower than the others
 MOST = 4                                        # jobs that wait at once: they hold on to their arrays
 _waiting = threading.local()                    # .jobs, within a block, of this thread
 
 
 class Job(NamedTuple):
-    """Work on ranges of N images, and what to do with its results."""
+    """Work on ranges of N images, and what to do with its results, if there are any."""
 
     run: callable
     N: int
@@ -35,13 +37,9 @@ class Job(NamedTuple):
 
 
 def over_images(job, N):
-    """``job(start, stop)`` for each range of images, on all threads, after all that waits; returns their results in order.
-
-    >>> over_images(lambda start, stop: (start, stop), 3)
-    [(0, 1), (1, 2), (2, 3)]
-    """
+    """``job(start, stop)`` for ranges of images, on all threads, after all that waits."""
     flush()
-    return run(job, N)
+    run(job, N, longer_ranges())
 
 
 def later(job, N, then=None):
@@ -76,15 +74,25 @@ def flush():
 
 def finish(jobs):
     """Take each range through all jobs, in order."""
-    results = run(lambda start, stop: [job.run(start, stop) for job in jobs], jobs[0].N)
+    ranges = GROUPS if any(job.then for job in jobs) else longer_ranges()
+    results = run(lambda start, stop: [job.run(start, stop) for job in jobs], jobs[0].N, ranges)
     for job, of_ranges in zip(jobs, zip(*results)):
         if job.then:
             job.then(of_ranges)
 
 
-def run(job, N):
-    """A job over all ranges of images."""
-    ranges = min(GROUPS, N)
+def longer_ranges():
+    """How many, where they may depend on the number of threads."""
+    return min(GROUPS, PER_THREAD * num_threads())
+
+
+def run(job, N, ranges):
+    """The results of a job for at most so many ranges of images, in order.
+
+    >>> run(lambda start, stop: (start, stop), 7, 3)
+    [(0, 2), (2, 4), (4, 7)]
+    """
+    ranges = min(ranges, N)
     edges = [N * i // ranges for i in range(ranges + 1)] if ranges else []
     return shared(lambda i, thread: job(edges[i], edges[i + 1]), ranges, num_threads())
 
