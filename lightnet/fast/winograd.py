@@ -7,8 +7,6 @@ from ..kernels import winograd as kernel
 from ..kernels.images import contiguous, everywhere, images
 from ..kernels.packing import bias_panels, no_bias
 from ..kernels.tile import ROWS
-from .padding import padded
-from .products import steps
 
 
 def serves(layer):
@@ -18,43 +16,40 @@ def serves(layer):
 
 def correlation(x, weight, bias, padding, y, finish):
     """``y = im2col(x) @ W + b``, finished."""
-    C, F = weight.shape[2:]
-    bias, size = bias_panels(bias), y.shape[1:3]
+    C, size, bias = weight.shape[2], y.shape[1:3], bias_panels(bias)
     side = kernel.side_for(*size)
-    around = kernel.to_whole_patches(side, padding, size)
     U = kernel.packed_weights(contiguous(weight), side)
 
     def job(start, stop):
-        block = kernel.block_of((stop - start) * kernel.patches(side, *size), side)
+        xs, block, top, left = room(stop - start, x, padding, side, size)
         V, M = memory.empty((kernel.entries(side) * kernel.apart(block, C),)), memory.empty((kernel.some_panels(ROWS, side),))
-        xs = images(contiguous(padded(x[start:stop], around)))
-        kernel.forward(xs, U, bias, images(y[start:stop]), finish, side, block, V, M)
+        kernel.forward_with_edges(images(contiguous(x[start:stop])), U, bias, images(y[start:stop]), finish,
+                                  side, top, left, xs, block, V, M)
     return job
 
 
 def gradients(x, dy, weight, padding, dx, elu=None):
     """dx, and of a range of images dW (3, 3, C, F) and db; dy is multiplied by the slope of ``elu``, if any."""
-    C, F = weight.shape[2:]
-    size = dy.shape[1:3]
-    side = kernel.side_for(*size)
+    (C, F), size = weight.shape[2:], dy.shape[1:3]
+    side, zeros, alpha = kernel.side_for(*size), no_bias(max(C, F)), np.float32(elu.alpha if elu else 1)
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
-    around = kernel.to_whole_patches(side, padding, size)
-    (top, _), (left, _), zeros = *padding, no_bias(max(C, F))
-    H, W = x.shape[1:3]
-    alpha = np.float32(elu.alpha if elu else 1)
-    enough = -(-kernel.most(side) // kernel.patches(side, *size))           # images for a block
 
     def job(start, stop):
-        block = kernel.block_of(min(enough, stop - start) * kernel.patches(side, *size), side)
+        (xs, block, top, left), (dxs, *_) = (room(stop - start, x, padding, side, size) for _ in range(2))
         V, Z = (memory.empty((kernel.entries(side) * kernel.apart(block, channels),)) for channels in (C, F))
         dU, M = (memory.empty((kernel.some_panels(rows, side),)) for rows in (C, block))
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)
-        for first, last in steps(start, stop, enough):
-            xs = contiguous(padded(x[first:last], around))
-            image = memory.zeros(xs.shape)
-            y = images(elu.cache[0][first:last]) if elu else everywhere(1, F)           # the slope at 1 is 1
-            kernel.backward(images(xs), images(dy[first:last]), y, alpha, Ut, zeros, images(image), dW.reshape(-1), db,
-                            side, block, V, Z, dU, M)
-            dx[first:last] = image[:, top:top + H, left:left + W]
+        y = images(elu.cache[0][start:stop]) if elu else everywhere(1, F)               # the slope at 1 is 1
+        kernel.backward_with_edges(images(contiguous(x[start:stop])), images(dy[start:stop]), y, alpha, Ut, zeros,
+                                   images(dx[start:stop]), dW.reshape(-1), db, side, top, left, xs, dxs, block, V, Z, dU, M)
         return dW, db
     return job
+
+
+def room(count, x, padding, side, size):
+    """For some of so many images, with zeros around them: enough for a block of patches. And patches in a block, top and left."""
+    (top, bottom), (left, right) = kernel.to_whole_patches(side, padding, size)
+    patches = kernel.patches(side, *size)
+    enough = min(count, max(1, kernel.most(side) // patches))
+    shape = enough, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]
+    return images(memory.empty(shape)), kernel.block_of(enough * patches, side), top, left

@@ -103,6 +103,34 @@ def copy(x, y):
 
 
 @compiled
+def pad(x, y, top, left):
+    """``y = x`` with zeros around it, so many above and to the left; both contiguous."""
+    for n in range(x.N):
+        for i in range(y.H):
+            row = y.memory[n * y.stride + i * y.row:n * y.stride + (i + 1) * y.row]
+            if i < top or i >= top + x.H:
+                row[:] = 0
+                continue
+            start = n * x.stride + (i - top) * x.row
+            source, target = x.memory[start:start + x.row], row[left * x.C:left * x.C + x.row]
+            row[:left * x.C] = 0
+            for k in range(len(source)):
+                target[k] = source[k]
+            row[left * x.C + x.row:] = 0
+
+
+@compiled
+def crop(x, y, top, left):
+    """The other way: y is what is left of x without its edges."""
+    for n in range(y.N):
+        for i in range(y.H):
+            start, to = n * x.stride + (i + top) * x.row + left * x.C, n * y.stride + i * y.row
+            source, target = x.memory[start:start + y.row], y.memory[to:to + y.row]
+            for k in range(len(source)):
+                target[k] = source[k]
+
+
+@compiled
 def momentum_step(w, v, gradient, lr, momentum, l2):
     """Stochastic gradient descent with momentum and L2, one parameter."""
     for k in range(w.size):

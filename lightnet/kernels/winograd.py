@@ -27,7 +27,8 @@ Sources: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015,
 import numpy as np
 
 from .compiling import CHECK, compiled, pasted
-from .images import Flat
+from .elementwise import crop, pad
+from .images import Flat, some_images
 from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
 from .tile import PANELS, ROWS, STORE
@@ -234,6 +235,15 @@ def forward(x, U, bias, y, finish, side, block, V, M):
 
 
 @compiled
+def forward_with_edges(x, U, bias, y, finish, side, top, left, xs, block, V, M):
+    """The same of images without zeros around them, as many at a time as xs has room for."""
+    for first in range(0, x.N, xs.N):
+        last = min(first + xs.N, x.N)
+        pad(some_images(x, first, last), xs, top, left)
+        forward(some_images(xs, 0, last - first), U, bias, some_images(y, first, last), finish, side, block, V, M)
+
+
+@compiled
 def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, columns, finish, edge):
     """``A^t M A + bias`` of T patches, finished, into some columns of y.
 
@@ -328,3 +338,15 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, block, V, Z, dU, M)
         add_bias_gradient(Z, T, side, db)
         add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW)
         add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
+
+
+@compiled
+def backward_with_edges(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, top, left, xs, dxs, block, V, Z, dU, M):
+    """The same of images without zeros around them, as many at a time as xs and dxs have room for."""
+    for first in range(0, x.N, xs.N):
+        last = min(first + xs.N, x.N)
+        pad(some_images(x, first, last), xs, top, left)
+        dxs.memory[:] = 0
+        backward(some_images(xs, 0, last - first), some_images(dy, first, last), some_images(y, first, last), alpha, Ut, no_bias,
+                 some_images(dxs, 0, last - first), dW, db, side, block, V, Z, dU, M)
+        crop(dxs, some_images(dx, first, last), top, left)
