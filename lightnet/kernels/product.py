@@ -17,9 +17,10 @@ import numpy as np
 
 from .compiling import CHECK, compiled
 from .images import Flat
+from .sixteens import copy_sixteen
 from .tile import ADD, LANES, PANELS, ROWS, tiles
 
-BLOCK = 12                                              # tiles of rows that share a panel while it is near
+BLOCK = 16                                              # tiles of rows that share a panel while it is near
 
 
 class Tables(NamedTuple):
@@ -135,9 +136,7 @@ def copy_columns(segments, length, step, b, b0, panel, k):
     for s in range(len(segments)):
         i = b0 + segments[s]
         for _ in range(length):
-            source, target = b[i:i + LANES], panel[k:k + LANES]
-            for lane in range(LANES):
-                target[lane] = source[lane]
+            copy_sixteen(b, i, panel, k, LANES)
             i += step
             k += LANES
 

@@ -6,50 +6,9 @@ as long to read. And a loop over nine numbers takes longer than 16 at a time, of
 image's last row, behind which there is nothing, it is not done.
 """
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from . import vector
 from .compiling import compiled
+from .sixteens import add_sixteen, copy_sixteen
 from .vector import LANES
-
-
-def sixteen(adding):
-    """An intrinsic that copies 16 numbers from ``x[x0]`` to ``y[y0]``, or adds the first so many of them to what is there."""
-
-    @intrinsic
-    def move(typing, x, x0, y, y0, count):
-        def generate(context, builder, signature, arguments):
-            x, x0, y, y0, count = arguments
-            value = vector.load(builder, vector.pointer(context, builder, signature.args[0], x, [x0]), LANES)
-            place = vector.pointer(context, builder, signature.args[2], y, [y0])
-            if adding:
-                numbers = ir.Constant(ir.VectorType(vector.INT, LANES), list(range(LANES)))
-                wanted = builder.icmp_signed("<", numbers, vector.splat(builder, count, LANES))
-                value = builder.select(wanted, value, vector.constant(0, LANES))
-                value = builder.fadd(vector.load(builder, place, LANES), value)
-            vector.store(builder, value, place)
-            return context.get_dummy_value()
-        return types.void(x, x0, y, y0, count), generate
-    return move
-
-
-@compiled
-def plain_copy(x, x0, y, y0, count):
-    """The same in a loop."""
-    for k in range(min(count, LANES)):
-        y[y0 + k] = x[x0 + k]
-
-
-@compiled
-def plain_add(x, x0, y, y0, count):
-    """Likewise."""
-    for k in range(min(count, LANES)):
-        y[y0 + k] += x[x0 + k]
-
-
-copy_sixteen, add_sixteen = map(sixteen, (False, True)) if vector.HAS_IR else (plain_copy, plain_add)
 
 
 @compiled
