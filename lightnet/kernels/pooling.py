@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
+from .asking import ask_for
 from .compiling import compiled
 from .elementwise import channels
 from .exponential import emit_elu, emit_relu, plain_elu
@@ -211,6 +212,9 @@ def largest(x, y, winner, KH, KW, SH, SW, top, left):
                 x0 = n * x.stride + (i * SH + p - top) * x.row + (j * SW + q - left) * x.pitch
                 y0, w0 = n * y.stride + i * y.row + j * y.pitch, ((n * y.H + i) * y.W + j) * y.C
                 first, c = p * KW + q, 0
+                for below in range(SH):                 # what the window below needs besides: half the time of a batch's pool
+                    for right in range(SW):
+                        ask_for(x.memory, x0 + (KH + below) * x.row + right * x.pitch, x.C)
                 while c + WIDE <= x.C:
                     wide_window(x.memory, x0 + c, rows, columns, x.row, x.pitch, first, KW, y.memory, y0 + c, winner, w0 + c)
                     c += WIDE
