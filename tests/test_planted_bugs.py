@@ -463,7 +463,7 @@ def bugs_where_nothing_is_compiled():
             "left:left + W] = x", "right:right + W] = x",
             same, ("Conv2D", 6)),
         Bug("gradients without the last range of images", "fast.products:added",
-            "in others", "in others[:-1]",
+            "in others:\n            weight", "in others[:-1]:\n            weight",
             same, ("Conv2D", 4)),
         Bug("a general adjoint without bias", "kernels.columns:add_windows",
             "x[h, w, c] = bias[c]", "x[h, w, c] = 0",

@@ -4,9 +4,7 @@ import numpy as np
 
 from .. import optim
 from ..kernels import elementwise
-from ..kernels.threads import over_images
-
-LARGE = 1 << 16                                         # numbers that are worth several threads
+from ..kernels.threads import over_numbers
 
 
 def update(w, v, gradient, lr, momentum, l2):
@@ -19,4 +17,4 @@ def update(w, v, gradient, lr, momentum, l2):
 
     def part(start, stop):
         elementwise.momentum_step(w[start:stop], v[start:stop], gradient[start:stop], *settings)
-    over_images(part, w.size) if w.size >= LARGE else part(0, w.size)
+    over_numbers(part, w.size, w.size)

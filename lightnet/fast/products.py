@@ -19,6 +19,7 @@ from ..kernels.elementwise import column_sums, elu_slope_sums
 from ..kernels.images import Flat, images
 from ..kernels.packing import bias_panels, from_panels, no_bias, panel_count, panels, taps
 from ..kernels.product import multiply
+from ..kernels.threads import over_numbers
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
 from .padding import padded, padded_channels, wide
@@ -155,8 +156,12 @@ def steps(start, stop, size):
 def added(pairs, shape):
     """The gradients: each range's (dW, db) summed, in order, in the first one's place; dW of this shape, or in panels."""
     (weight, bias), *others = pairs
-    for dW, db in others:
-        weight += dW
+
+    def part(start, stop):
+        for dW, _ in others:
+            weight[start:stop] += dW[start:stop]
+    over_numbers(part, len(weight), weight.size)
+    for _, db in others:
         bias += db
     return {"weight": weight if weight.shape == shape else from_panels(weight, shape[3]).reshape(shape), "bias": bias}
 

@@ -24,6 +24,7 @@ from ..cores import num_threads
 
 GROUPS = 8                                      # for batches of 32: four images each, enough for eight threads
 PER_THREAD = 2                                  # ranges where nothing is summed: one thread may be slower than the others
+LARGE = 1 << 16                                 # numbers
 MOST = 4                                        # jobs that wait at once: they hold on to their arrays
 _waiting = threading.local()                    # .jobs, within a block, of this thread
 
@@ -40,6 +41,11 @@ def over_images(job, N):
     """``job(start, stop)`` for ranges of images, on all threads, after all that waits."""
     flush()
     run(job, N, longer_ranges())
+
+
+def over_numbers(job, N, numbers):
+    """The same for something else than images, if there are so many numbers in it that several threads are worth it."""
+    over_images(job, N) if numbers >= LARGE else job(0, N)
 
 
 def later(job, N, then=None):

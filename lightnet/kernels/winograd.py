@@ -286,9 +286,10 @@ def add_bias_gradient(Z, T, side, db):
     """db += the sum of dy: entry (1, 1) of ``A dy A^t`` is the sum of the patch."""
     entry = apart(T, len(db))
     sums = Z[(side + 3) * entry:(side + 4) * entry]
-    for f in range(len(db)):
+    for f in range(0, len(db), LANES):
         for t in range(T):
-            db[f] += sums[place(t, f, T)]
+            for lane in range(LANES):
+                db[f + lane] += sums[f * T + t * LANES + lane]
 
 
 @compiled
