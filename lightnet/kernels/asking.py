@@ -12,17 +12,14 @@ from .compiling import compiled
 from .vector import LANES
 
 
-def asking(to_write):
-    """An intrinsic that asks for the cache line of ``x[place]``; a place that does not exist does no harm."""
-
-    @intrinsic
-    def ask(typing, x, place):
-        def generate(context, builder, signature, arguments):
-            x, place = arguments
-            vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]), to_write)
-            return context.get_dummy_value()
-        return types.void(x, place), generate
-    return ask
+@intrinsic
+def ir_ask(typing, x, place):
+    """For the cache line of ``x[place]``; a place that does not exist does no harm."""
+    def generate(context, builder, signature, arguments):
+        x, place = arguments
+        vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]))
+        return context.get_dummy_value()
+    return types.void(x, place), generate
 
 
 @compiled
@@ -30,18 +27,11 @@ def plain_ask(x, place):
     """Nothing."""
 
 
-ask_line, ask_line_to_write = map(asking, (False, True)) if vector.HAS_IR else (plain_ask, plain_ask)
+ask = ir_ask if vector.HAS_IR else plain_ask
 
 
 @compiled
 def ask_for(x, place, count):
-    """For so many numbers, to read them."""
+    """For so many numbers."""
     for k in range(0, count, LANES):
-        ask_line(x, place + k)
-
-
-@compiled
-def ask_to_write(x, place, count):
-    """Likewise, to write them: a store that misses the nearest cache makes those behind it wait."""
-    for k in range(0, count, LANES):
-        ask_line_to_write(x, place + k)
+        ask(x, place + k)

@@ -80,7 +80,7 @@ def announce(kernel="*"):
     folder = cache_folder()
     if folder is None or not any(folder.rglob(f"{kernel}.nbi")):
         kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
-        print(f"lightnet: compiling its kernels for this processor, as they are needed: up to half a minute, {kept}. "
+        print(f"lightnet: compiling its kernels for this processor, as they are needed: about half a minute, {kept}. "
               "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
 """Sixteen numbers from one place to another, in one vector instruction or two.
 
 LLVM makes such an instruction of a loop over 16 numbers as well, but first checks each time whether the two places overlap, and
-Numba whether they count from the end: 30 cycles for what takes 3.
+Numba whether they are counted from the end: 29 cycles for what takes 11, from the second-level cache to there.
 """
 
 from llvmlite import ir

@@ -2,8 +2,8 @@
 
 A window of a KxK convolution is K such strips, one under the other. Neighbouring windows overlap, so a strip repeats what stands
 in the one before, and in memory a window begins anywhere: 16 numbers from there are mostly in two cache lines, which takes twice
-as long to read. And a loop over nine numbers takes longer than 16 at a time, of which the last seven are not used. Only in an
-image's last row, behind which there is nothing, it is not done.
+as long to read. And a loop over nine numbers takes longer than 16 at a time, of which the last seven are not used. Only where
+there is not another row of 16 numbers below, it is not done.
 """
 
 from .compiling import compiled
@@ -19,7 +19,7 @@ def cut(x, h, window, strips, line):
     for j in range(strips.size // line):
         w, to = j * SW - left, j * line
         first, last = max(0, -w), min(KW, W - w)                    # the window's part inside the image
-        if 0 <= h < H - 1 and last - first == KW:
+        if 0 <= h < H - 1 and W * C >= LANES and last - first == KW:
             for k in range(0, KW * C, LANES):
                 copy_sixteen(flat, (h * W + w) * C + k, strips, to + k, KW * C - k)
             continue
@@ -45,7 +45,7 @@ def add_up(strips, line, x, h, window):
         for j in range(begin, strips.size // line, apart):
             w, at = j * SW - left, j * line
             first, last = max(0, -w), min(KW, W - w)
-            if h < H - 1 and last - first == KW:
+            if h < H - 1 and W * C >= LANES and last - first == KW:
                 for k in range(0, KW * C, LANES):
                     add_sixteen(strips, at + k, flat, (h * W + w) * C + k, KW * C - k)
             else:

@@ -47,7 +47,7 @@ class Window(NamedTuple):
 
 
 def emitted(emit):
-    """An intrinsic of that signature, `plain_to_weight`'s."""
+    """An intrinsic with the arguments of `plain_to_weight`, for which ``emit`` gives the instructions."""
     @intrinsic
     def along_a_row(typing, count, dy, y0, y_step, winner, w0, w_step, table, strips, k0, k_step, row, weight, f0, f_step, f_row):
         def generate(context, builder, signature, arguments):
@@ -66,17 +66,17 @@ def emitted(emit):
                 begin = builder.add(builder.add(k0, builder.mul(j, k_step)), builder.load(place(table, number)))
                 return [place(strips, begin, builder.mul(row, integer(run))) for run in range(RUNS)]
 
-            def filter(f):
-                """Where the same runs of a filter are."""
+            def filter_of(f):
+                """Where the same runs of a channel's weights are."""
                 return [place(weight, f0, builder.mul(f, f_step), builder.mul(f_row, integer(run))) for run in range(RUNS)]
-            emit(builder, count, context.make_array(kinds[table])(context, builder, table).nitems, numbers, column, filter)
+            emit(builder, count, context.make_array(kinds[table])(context, builder, table).nitems, numbers, column, filter_of)
             return context.get_dummy_value()
         return types.void(count, dy, y0, y_step, winner, w0, w_step, table, strips, k0, k_step, row,
                           weight, f0, f_step, f_row), generate
     return along_a_row
 
 
-def emit_to_weight(builder, count, pixels, numbers, column, filter):
+def emit_to_weight(builder, count, pixels, numbers, column, filter_of):
     """`plain_to_weight` for `SUMS` channels."""
     def window(j, sums):
         columns = []
@@ -87,11 +87,11 @@ def emit_to_weight(builder, count, pixels, numbers, column, filter):
         return [vector.multiply_add(builder, gradient, vector.load(builder, run, LANES), total)
                 for (gradient, run), total in zip(columns, sums)]
     sums = vector.loop(builder, count, [vector.constant(0, LANES)] * (SUMS * RUNS), window)
-    for run, total in zip((run for f in range(SUMS) for run in filter(integer(f))), sums):
+    for run, total in zip((run for f in range(SUMS) for run in filter_of(integer(f))), sums):
         vector.store(builder, builder.fadd(vector.load(builder, run, LANES), total), run)
 
 
-def emit_to_strips(builder, count, pixels, numbers, column, filter):
+def emit_to_strips(builder, count, pixels, numbers, column, filter_of):
     """`plain_to_strips` for `WON` channels, pixel by pixel of a window."""
     def window(j, _):
         winners, gradients = numbers(j, integer(0))
@@ -112,7 +112,7 @@ def emit_to_strips(builder, count, pixels, numbers, column, filter):
                         gradient = builder.select(builder.icmp_unsigned("!=", won, integer(0)), gradient, vector.FLOAT(0))
                         gradient = vector.splat(builder, gradient, LANES)
                         sums = [vector.multiply_add(builder, gradient, vector.load(builder, run, LANES), total)
-                                for run, total in zip(filter(f), sums)]
+                                for run, total in zip(filter_of(f), sums)]
                         won = builder.and_(won, builder.sub(won, integer(1)))
                     return [won, *sums]
                 begin = [vector.load(builder, run, LANES) for run in runs]
