@@ -35,7 +35,8 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
 
     def job(start, stop):
-        (xs, block, top, left), (dxs, *_) = (room(stop - start, x, padding, side, size) for _ in range(2))
+        xs, block, top, left = room(stop - start, x, padding, side, size)
+        dxs = images(memory.empty((xs.N, xs.H, xs.W, C)))
         V, Z = (memory.empty((kernel.entries(side) * kernel.apart(block, channels),)) for channels in (C, F))
         dU, M = (memory.empty((kernel.some_panels(rows, side),)) for rows in (C, block))
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)

@@ -288,8 +288,9 @@ def add_bias_gradient(Z, T, side, db):
     sums = Z[(side + 3) * entry:(side + 4) * entry]
     for f in range(0, len(db), LANES):
         for t in range(T):
+            start = place(t, f, T)
             for lane in range(LANES):
-                db[f + lane] += sums[f * T + t * LANES + lane]
+                db[f + lane] += sums[start + lane]
 
 
 @compiled
