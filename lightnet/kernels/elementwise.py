@@ -8,11 +8,11 @@ order to go).
 import numpy as np
 
 from . import exponential
-from .asking import ask_for
 from .compiling import compiled
+from .runs import slope_run, sum_run
+from .vector import HAS_IR, LANES
 
 ZERO, ONE = np.float32(0), np.float32(1)
-AHEAD = 32                                              # pixels
 
 
 @compiled
@@ -23,10 +23,9 @@ def channels(x, n, i, j):
 
 
 @compiled
-def ask_ahead(x, n, i, j):
-    """For a pixel that follows soon, where images are a slice of wider ones: that pixels follow each other the processor sees."""
-    if x.pitch != x.C:
-        ask_for(x.memory, n * x.stride + i * x.row + (j + AHEAD) * x.pitch, x.C)
+def in_sixteens(channels):
+    """How many channels go by sixteens (``runs.py``); the others pixel by pixel."""
+    return channels // LANES * LANES if HAS_IR else 0
 
 
 @compiled
@@ -53,18 +52,20 @@ def elu_slope(y, d, alpha):
 @compiled
 def elu_slope_sums(y, d, alpha):
     """The same, and dx's ``column_sums`` in the same pass: what a convolution before the ELU needs."""
-    row, sums = np.empty(y.C, np.float32), np.zeros(y.C, np.float32)
+    row, sums, alphas, whole = np.empty(y.C, np.float32), np.zeros(y.C, np.float32), np.full(y.C, alpha), in_sixteens(y.C)
     for n in range(y.N):
         for i in range(y.H):
+            a0, b0 = n * y.stride + i * y.row, n * d.stride + i * d.row
+            slope_run(whole, y.W, y.memory, a0, y.pitch, d.memory, b0, d.pitch, alphas, 0, 0, sums, 0, 0)
+            if whole == y.C:
+                continue
             row[:] = 0
             for j in range(y.W):
-                ask_ahead(y, n, i, j)
-                ask_ahead(d, n, i, j)
                 a, b = channels(y, n, i, j), channels(d, n, i, j)
-                for c in range(y.C):
+                for c in range(whole, y.C):
                     b[c] *= ONE if a[c] > ZERO else a[c] + alpha
                     row[c] += b[c]
-            for c in range(y.C):
+            for c in range(whole, y.C):
                 sums[c] += row[c]
     return sums
 
@@ -152,15 +153,18 @@ def momentum_step(w, v, gradient, lr, momentum, l2):
 @compiled
 def column_sums(x):
     """``sum over n, i, j of x[n, i, j, c]``: each row, then the rows' sums. Fewer small numbers meet a large total."""
-    row, sums = np.empty(x.C, np.float32), np.zeros(x.C, np.float32)
+    row, sums, whole = np.empty(x.C, np.float32), np.zeros(x.C, np.float32), in_sixteens(x.C)
     for n in range(x.N):
         for i in range(x.H):
+            start = n * x.stride + i * x.row
+            sum_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, sums, 0, 0, sums, 0, 0)
+            if whole == x.C:
+                continue
             row[:] = 0
             for j in range(x.W):
-                ask_ahead(x, n, i, j)
                 a = channels(x, n, i, j)
-                for c in range(x.C):
+                for c in range(whole, x.C):
                     row[c] += a[c]
-            for c in range(x.C):
+            for c in range(whole, x.C):
                 sums[c] += row[c]
     return sums

@@ -8,8 +8,9 @@ put together afterwards (Chan, Golub, LeVeque 1983): in float64 and in the order
 import numpy as np
 
 from .compiling import compiled
-from .elementwise import channels, column_sums
+from .elementwise import channels, column_sums, in_sixteens
 from .images import Images
+from .runs import affine_of_two_run, affine_run, dots_run, squares_run
 
 
 @compiled
@@ -19,59 +20,88 @@ def one(x, n):
 
 
 @compiled
+def begin(x, n, i):
+    """Where row i of image n begins."""
+    return n * x.stride + i * x.row
+
+
+@compiled
 def moments(x, means, deviations):
     """Of each image and channel the mean and the sum of squared deviations from it, (N, C) each."""
-    row = np.empty(x.C, np.float32)
-    center = np.empty(x.C, np.float32)
+    row, center, whole = np.empty(x.C, np.float32), np.empty(x.C, np.float32), in_sixteens(x.C)
+    squares = np.empty(x.C, np.float32)
     for n in range(x.N):
         total = column_sums(one(x, n))
+        squares[:] = 0
         for c in range(x.C):
             center[c] = total[c] / (x.H * x.W)
-            means[n, c], deviations[n, c] = center[c], 0
         for i in range(x.H):
+            start = begin(x, n, i)
+            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, 0, squares, 0, 0)
+            if whole == x.C:
+                continue
             row[:] = 0
             for j in range(x.W):
                 a = channels(x, n, i, j)
-                for c in range(x.C):
+                for c in range(whole, x.C):
                     row[c] += (a[c] - center[c]) * (a[c] - center[c])
-            for c in range(x.C):
-                deviations[n, c] += row[c]
+            for c in range(whole, x.C):
+                squares[c] += row[c]
+        for c in range(x.C):
+            means[n, c], deviations[n, c] = center[c], squares[c]
 
 
 @compiled
 def products(x, dy, mean, sums, dots):
     """Of each image and channel the sum of dy, and of dy * (x - mean), (N, C) each."""
-    row = np.empty(x.C, np.float32)
+    rows, totals, whole = np.empty((2, x.C), np.float32), np.empty((2, x.C), np.float32), in_sixteens(x.C)
+    flat = totals.reshape(-1)
     for n in range(x.N):
-        sums[n] = column_sums(one(dy, n))
-        dots[n] = 0
+        totals[:] = 0
         for i in range(x.H):
-            row[:] = 0
+            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch,
+                     mean, 0, 0, flat, 0, x.C)
+            if whole == x.C:
+                continue
+            rows[:] = 0
             for j in range(x.W):
                 a, b = channels(x, n, i, j), channels(dy, n, i, j)
-                for c in range(x.C):
-                    row[c] += b[c] * (a[c] - mean[c])
-            for c in range(x.C):
-                dots[n, c] += row[c]
+                for c in range(whole, x.C):
+                    rows[0, c] += b[c]
+                    rows[1, c] += b[c] * (a[c] - mean[c])
+            for c in range(whole, x.C):
+                totals[0, c] += rows[0, c]
+                totals[1, c] += rows[1, c]
+        sums[n], dots[n] = totals[0], totals[1]
 
 
 @compiled
 def affine(x, factor, offset, y):
     """``y = factor * x + offset``."""
+    whole, both = in_sixteens(x.C), np.concatenate((factor, offset))
     for n in range(x.N):
         for i in range(x.H):
+            affine_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, y.memory, begin(y, n, i), y.pitch,
+                       both, 0, x.C, both, 0, 0)
+            if whole == x.C:
+                continue
             for j in range(x.W):
                 a, b = channels(x, n, i, j), channels(y, n, i, j)
-                for c in range(x.C):
+                for c in range(whole, x.C):
                     b[c] = factor[c] * a[c] + offset[c]
 
 
 @compiled
 def affine_of_two(d, u, x, v, w):
     """Each dy becomes dx: ``u * dy + v * x + w``."""
+    whole, all_three = in_sixteens(x.C), np.concatenate((u, v, w))
     for n in range(x.N):
         for i in range(x.H):
+            affine_of_two_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, d.memory, begin(d, n, i), d.pitch,
+                              all_three, 0, x.C, all_three, 0, 0)
+            if whole == x.C:
+                continue
             for j in range(x.W):
                 a, b = channels(d, n, i, j), channels(x, n, i, j)
-                for c in range(x.C):
+                for c in range(whole, x.C):
                     a[c] = u[c] * a[c] + v[c] * b[c] + w[c]

@@ -1,0 +1,99 @@
+"""A run of pixels: what passes over images do in a row of one.
+
+**Why it is fast.** Pixel by pixel such a pass is a loop over few channels. LLVM makes vector instructions of it, but before each
+pixel it asks whether the arrays overlap, and how many channels are left for single steps: 60 cycles for 64 channels that take 16.
+Here the loop over pixels is the inner one, and what belongs to a channel, its constants and its sums, stays in registers: of up
+to 64 channels with AVX2. It goes through 128 at a time all the same: memory likes neighbours.
+"""
+
+from numba import types
+from numba.extending import intrinsic
+
+from . import vector
+from .exponential import emit_elu_slope
+from .vector import LANES, integer
+
+MOST = 8                                                # sixteens of channels at a time
+
+
+def run(compute, constants, sums):
+    """An intrinsic that goes through ``count`` pixels of x and y, so far apart, with that many channels: whole sixteens.
+
+    ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write over y, or None, and what
+    to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step`` apart.
+    """
+    @intrinsic
+    def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step):
+        def emit(context, builder, signature, arguments):
+            channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step = arguments
+            kinds = dict(zip(arguments, signature.args))
+
+            def places(array, width, *offsets):
+                begin = vector.pointer(context, builder, kinds[array], array, offsets)
+                return [builder.gep(begin, [integer(g * LANES)]) for g in range(width)]
+
+            def through(width, c):
+                """All pixels, so many sixteens side by side, the first of them from channel c on."""
+                def pixel(_, moving):
+                    i, j, *totals = moving
+                    for g, (at_x, at_y) in enumerate(zip(places(x, width, x0, c, i), places(y, width, y0, c, j))):
+                        numbers = [vector.load(builder, at, LANES) for at in (at_x, at_y)]
+                        new, added = compute(builder, *numbers, *(constant[g] for constant in known))
+                        if new is not None:
+                            vector.store(builder, new, at_y)
+                        for n, value in enumerate(added):
+                            totals[n * width + g] = builder.fadd(totals[n * width + g], value)
+                    return [builder.add(i, x_step), builder.add(j, y_step), *totals]
+                of_constant = [places(k, width, k0, c, builder.mul(k_step, integer(n))) for n in range(constants)]
+                known = [[vector.load(builder, place, LANES) for place in those] for those in of_constant]
+                zeros = [vector.constant(0, LANES)] * (sums * width)
+                totals = iter(vector.loop(builder, count, [integer(0), integer(0), *zeros], pixel)[2:])
+                for n in range(sums):
+                    for place in places(s, width, s0, c, builder.mul(s_step, integer(n))):
+                        vector.store(builder, builder.fadd(vector.load(builder, place, LANES), next(totals)), place)
+
+            def wide(m, moving):
+                through(MOST, builder.mul(m, integer(MOST * LANES)))
+                return []
+            many = builder.udiv(channels, integer(MOST * LANES))
+            with builder.if_then(builder.icmp_signed(">", many, integer(0))):
+                vector.loop(builder, many, [], wide)
+            rest = builder.udiv(builder.urem(channels, integer(MOST * LANES)), integer(LANES))
+            vector.switch(builder, rest, {width: lambda width=width: through(width, builder.mul(many, integer(MOST * LANES)))
+                                          for width in range(1, MOST)})
+            return context.get_dummy_value()
+        return types.void(channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step), emit
+    return loop
+
+
+def slope(builder, y, dy, alpha):
+    """dy times ELU's slope, read off its outputs y; and the sum of that."""
+    dx = builder.fmul(dy, emit_elu_slope(builder, y, alpha))
+    return dx, [dx]
+
+
+def squares(builder, x, _, center):
+    """The sum of squared deviations from a center."""
+    deviation = builder.fsub(x, center)
+    return None, [builder.fmul(deviation, deviation)]
+
+
+def dots(builder, x, dy, center):
+    """The sums of dy, and of dy times x's deviation."""
+    return None, [dy, builder.fmul(dy, builder.fsub(x, center))]
+
+
+def affine(builder, x, _, factor, offset):
+    """``factor * x + offset``."""
+    return builder.fadd(builder.fmul(factor, x), offset), []
+
+
+def affine_of_two(builder, x, dy, u, v, w):
+    """``u * dy + v * x + w``."""
+    return builder.fadd(builder.fadd(builder.fmul(u, dy), builder.fmul(v, x)), w), []
+
+
+sum_run = run(lambda builder, x, _: (None, [x]), 0, 1)
+slope_run = run(slope, 1, 1)
+squares_run, dots_run = run(squares, 1, 1), run(dots, 1, 2)
+affine_run, affine_of_two_run = run(affine, 2, 0), run(affine_of_two, 3, 0)
