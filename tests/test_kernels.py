@@ -4,6 +4,7 @@ Where a test takes small numbers for arguments, that is for ``test_planted_bugs.
 """
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -17,7 +18,19 @@ import pytest
 
 from lightnet import loops
 from lightnet.backend import run_backward, run_forward
-from lightnet.kernels import compiling, exponential, memory, packing, product, strassen, tables, tile, vector
+from lightnet.kernels import (
+    compiling,
+    elementwise,
+    exponential,
+    memory,
+    normalization,
+    packing,
+    product,
+    strassen,
+    tables,
+    tile,
+    vector,
+)
 from lightnet.kernels.images import Flat, Images, images, is_regular, regular
 from lightnet.kernels.product import Part, Tables, multiply, one_pass
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
@@ -270,6 +283,36 @@ def test_elu_of_special_numbers_and_of_a_part(elu):
         wanted[start:stop] = np.where(special > 0, special, np.expm1(np.minimum(special, 0)))[start:stop]
         np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-40)            # NaN where NaN is wanted, and nowhere else
         np.testing.assert_array_equal(y[start:stop], whole[start:stop])         # whoever computes a number: the same bits
+
+
+# passes over pixels -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("C", [1, 15, 16, 48, 100, 112, 128, 144, 272, 279])
+def test_passes_over_pixels_are_their_equations(C):
+    """Of slices of wider images, for channels in sixteens, in several at a time, and what is left of them."""
+    rng = np.random.default_rng(C)
+    x, dy = (rng.standard_normal((2, 3, 5, C + 3), dtype=np.float32)[..., 1:C + 1] for _ in range(2))
+    u, v, w = rng.standard_normal((3, C), dtype=np.float32)
+    sums, dots = np.empty((2, 2, C))
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+
+    near(elementwise.column_sums(images(x)), x.sum((0, 1, 2)))
+    dx = dy.copy()
+    near(elementwise.elu_slope_sums(images(x), images(dx), np.float32(0.3)), (dy * np.where(x > 0, 1, x + 0.3)).sum((0, 1, 2)))
+    near(dx, dy * np.where(x > 0, 1, x + 0.3))
+    normalization.moments(images(x), sums, dots)
+    near(sums, x.mean((1, 2)))
+    near(dots, np.square(x - x.mean((1, 2), keepdims=True)).sum((1, 2)))
+    normalization.products(images(x), images(dy), u, sums, dots)
+    near(sums, dy.sum((1, 2)))
+    near(dots, (dy * (x - u)).sum((1, 2)))
+    y = np.full((2, 3, 5, C + 1), 7, np.float32)
+    normalization.affine(images(x), u, v, images(y[..., :C]))
+    near(y[..., :C], u * x + v)
+    assert (y[..., C] == 7).all()
+    dx = dy.copy()
+    normalization.affine_of_two(images(dx), u, images(x), v, w)
+    near(dx, u * dy + v * x + w)
 
 
 # Strassen's method ------------------------------------------------------------------------------------------------------------

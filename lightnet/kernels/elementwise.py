@@ -9,8 +9,7 @@ import numpy as np
 
 from . import exponential
 from .compiling import compiled
-from .runs import slope_run, sum_run
-from .vector import HAS_IR, LANES
+from .runs import in_sixteens, slope_run, sum_run
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -20,12 +19,6 @@ def channels(x, n, i, j):
     """Pixel (i, j) of image n."""
     start = n * x.stride + i * x.row + j * x.pitch
     return x.memory[start:start + x.C]
-
-
-@compiled
-def in_sixteens(channels):
-    """How many channels go by sixteens (``runs.py``); the others pixel by pixel."""
-    return channels // LANES * LANES if HAS_IR else 0
 
 
 @compiled

@@ -8,9 +8,9 @@ put together afterwards (Chan, Golub, LeVeque 1983): in float64 and in the order
 import numpy as np
 
 from .compiling import compiled
-from .elementwise import channels, column_sums, in_sixteens
+from .elementwise import channels, column_sums
 from .images import Images
-from .runs import affine_of_two_run, affine_run, dots_run, squares_run
+from .runs import affine_of_two_run, affine_run, dots_run, in_sixteens, squares_run
 
 
 @compiled

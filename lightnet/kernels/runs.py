@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
+from .compiling import compiled
 from .exponential import emit_elu_slope
 from .vector import LANES, integer
 
@@ -22,6 +23,9 @@ def run(compute, constants, sums):
     ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write over y, or None, and what
     to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step`` apart.
     """
+    if not vector.HAS_IR:
+        return no_run
+
     @intrinsic
     def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step):
         def emit(context, builder, signature, arguments):
@@ -64,6 +68,17 @@ def run(compute, constants, sums):
             return context.get_dummy_value()
         return types.void(channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step), emit
     return loop
+
+
+@compiled
+def no_run(channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step):
+    """Nothing: without IR no channels go this way (`in_sixteens`)."""
+
+
+@compiled
+def in_sixteens(channels):
+    """How many of so many channels do: the others go pixel by pixel."""
+    return channels // LANES * LANES if vector.HAS_IR else 0
 
 
 def slope(builder, y, dy, alpha):

@@ -39,7 +39,8 @@ from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
-AHEAD = 192 * LANES                                     # how far ahead b is asked for: 192 steps of k, if b is packed
+ASK_FOR_B = vector.has_avx512()                         # with AVX2 a step is six cycles, and each instruction counts
+AHEAD = 192 * LANES                                     # how far ahead: 192 steps of k, if b is packed
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
 
@@ -93,7 +94,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                     i, j, *sums = moving                        # how far the segment is read, in a and in b
                     i = vector.in_loop(builder, i)
                     sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
-                    for panel in at_b:
+                    for panel in at_b if ASK_FOR_B else ():
                         vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
                     vector.ask_for(builder, builder.gep(follows, [builder.mul(i, pace)]))
                     numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
