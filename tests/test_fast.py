@@ -507,7 +507,7 @@ def test_blocks_of_pixels_need_not_fit(shape, channels, pixels):
         g.add("last", conv(C + F, 2, 2), "both")
         return g
     x = np.random.default_rng(0).standard_normal((*shape, 3), dtype=np.float32)
-    with patch.object(pointwise, "NEAR", 4 * pixels * (2 * C + F)):
+    with patch.multiple(pointwise, NEAR=4 * pixels * (2 * C + F), RUN=min(pixels, pointwise.RUN)):
         numpy, fast = step_of(network, x, 1, "numpy"), step_of(network, x, 1, "numba")
     for key, array in numpy.items():
         np.testing.assert_allclose(fast[key], array, rtol=1e-4, atol=1e-5 * max(np.abs(array).max(), 1), err_msg=key)

@@ -11,6 +11,7 @@ from ..kernels.vector import LANES
 from .products import room
 
 NEAR = 1 << 18                                          # bytes of x, dy and dx in a block
+RUN = 32                                                # pixels
 
 
 def serves(layer, *arrays):
@@ -23,7 +24,7 @@ def gradients(x, dy, weight, dx, elu=None):
     """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
-    block = min(pixels, max(1, NEAR // (4 * (2 * C + F))))
+    block = min(pixels, max(1, NEAR // (4 * (2 * C + F) * RUN)) * RUN)
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
 
@@ -45,7 +46,18 @@ def gradients(x, dy, weight, dx, elu=None):
 
 
 def both_tables(size, pitch, C, dy_pitch, F):
-    """For dx and for dW of so many pixels."""
-    row, one = (1, size), (1, 1)
-    return (tables.convolution(size, dy_pitch, F, one, one, row, C, C),
-            tables.weight_gradient(size, pitch, C, one, one, row, dy_pitch, F))
+    """For dx and for dW of so many pixels.
+
+    dW is summed over a short run of them at a time: pixels lie a power of two apart in memory, so that more of them displace
+    each other from the nearest cache before the next rows of dW come to read them. (Copies, if any, do not.)
+    """
+    row, one, run = (1, size), (1, 1), run_of(size)
+    gradient = tables.weight_gradient(size, pitch, C, one, one, row, dy_pitch, F)
+    if not gradient.packed:
+        gradient = tables.weight_gradient(run, pitch, C, one, one, (size // run, run), dy_pitch, F)._replace(block=1)
+    return tables.convolution(size, dy_pitch, F, one, one, row, C, C), gradient
+
+
+def run_of(size):
+    """The largest part of so many pixels that is short enough; all of them, where there is none."""
+    return next((run for run in range(RUN, RUN // 4, -1) if size % run == 0), size)
