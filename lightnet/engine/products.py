@@ -88,7 +88,7 @@ class Winograd(Step):
 
     def use_scratch(self, begin, lines):
         side = self.granule
-        block = winograd.block_of(winograd.patches(side, lines, self.target.size[1]), side)
+        block = winograd.block_of(winograd.patches(side, lines, self.target.size[1]), winograd.most(side))
         self.fields.update(block=block, scratch=begin)
         return winograd.entries(side) * winograd.apart(block, self.fields["C"]) + winograd.some_panels(ROWS, side)
 

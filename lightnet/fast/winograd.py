@@ -21,7 +21,7 @@ def correlation(x, weight, bias, padding, y, finish):
     U = kernel.packed_weights(contiguous(weight), side)
 
     def job(start, stop):
-        xs, block, top, left = room(stop - start, x, padding, side, size)
+        xs, block, top, left = room(stop - start, x, padding, side, size, kernel.most(side) // 2)
         V, M = memory.empty((kernel.entries(side) * kernel.apart(block, C),)), memory.empty((kernel.some_panels(ROWS, side),))
         kernel.forward_with_edges(images(contiguous(x[start:stop])), U, bias, images(y[start:stop]), finish,
                                   side, top, left, xs, block, V, M)
@@ -35,7 +35,7 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
 
     def job(start, stop):
-        xs, block, top, left = room(stop - start, x, padding, side, size)
+        xs, block, top, left = room(stop - start, x, padding, side, size, kernel.most(side))
         dxs = images(memory.empty((xs.N, xs.H, xs.W, C)))
         V, Z = (memory.empty((kernel.entries(side) * kernel.apart(block, channels),)) for channels in (C, F))
         dU, M = (memory.empty((kernel.some_panels(rows, side),)) for rows in (C, block))
@@ -47,10 +47,14 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     return job
 
 
-def room(count, x, padding, side, size):
-    """For some of so many images, with zeros around them: enough for a block of patches. And patches in a block, top and left."""
+def room(count, x, padding, side, size, most):
+    """For some of so many images, with zeros around them: enough for a block of patches. And patches in a block, top and left.
+
+    There are at most so many in a block. Forward takes half of what backward does: all of U passes over a block's V, which has
+    to stay near meanwhile; backward, with fewer patches, would go through U and dU too often.
+    """
     (top, bottom), (left, right) = kernel.to_whole_patches(side, padding, size)
     patches = kernel.patches(side, *size)
-    enough = min(count, max(1, kernel.most(side) // patches))
+    enough = min(count, max(1, most // patches))
     shape = enough, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]
-    return images(memory.empty(shape)), kernel.block_of(enough * patches, side), top, left
+    return images(memory.empty(shape)), kernel.block_of(enough * patches, most), top, left

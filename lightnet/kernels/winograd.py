@@ -84,9 +84,9 @@ def most(side):
     return BLOCK // entries(side)
 
 
-def block_of(count, side):
-    """How many of so many patches to take at a time: equal blocks of at most `most`."""
-    return -(-count // -(-count // most(side)))
+def block_of(count, most):
+    """How many of so many patches to take at a time: equal blocks of at most so many."""
+    return -(-count // -(-count // most))
 
 
 As, Bs, Gs = zip(*(matrices(side) for side in SIDES))
