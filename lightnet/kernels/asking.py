@@ -1,7 +1,7 @@
 """Asking memory for what comes next, before it is needed: a cache line takes a few hundred cycles to come.
 
 The processor does this by itself where it sees lines read one after the other. Where a loop goes through several rows of an image
-side by side, or through a part of each pixel's channels, it does not guess what follows.
+side by side, it does not guess what follows.
 """
 
 from numba import types

@@ -2,7 +2,7 @@
 
 Each runs over a pixel's channels, which are neighbours in memory: LLVM turns it into vector instructions by itself, as long as
 nothing in it is a call. Activations write over what they read (of two arrays that might overlap LLVM would not know in which
-order to go).
+order to go). Those with sums go along the pixels of a row, as far as channels come in sixteens (``runs.py``).
 """
 
 import numpy as np

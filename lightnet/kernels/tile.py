@@ -17,10 +17,11 @@ least 8 sums must be in flight). It reaches 90 GFLOP/s from Python; 7 rows would
 AVX-512 there are 32 registers of 16 floats: 9 rows of two panels are 18 sums from 11 loads, 115 GFLOP/s where 117 is what
 multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's method makes of 14x14 pixels.
 
-While it multiplies it asks for the part of ``b`` that it will need 192 steps later: where weights come from far and each serves
-few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And for what ``a`` needs next,
-one line in each step: a batch's images come from memory, and the processor, which sees nine rows read side by side, does not
-guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of training, for 0.39.
+While it multiplies it asks, with AVX-512, for the part of ``b`` that it will need 192 steps later: where weights come from far
+and each serves few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And always for what
+``a`` needs next, one line in each step: a batch's images come from memory, and the processor, which sees nine rows read side by
+side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of
+training, for 0.39.
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses and stores,
