@@ -20,7 +20,7 @@ def forward(layer, x, training=False, out=None):
         mean, var = layer.state["running_mean"], layer.state["running_var"]
     std = np.sqrt(var + np.float32(layer.eps))
     factor = layer.params["scale"] / std
-    offset = layer.params["shift"] - factor * mean
+    factor, offset = (np.asarray(a, np.float32) for a in (factor, layer.params["shift"] - factor * mean))
     later(lambda start, stop: normalization.affine(images(x[start:stop]), factor, offset, images(y[start:stop])), len(x))
     if training:
         layer.cache = (x, mean, std)

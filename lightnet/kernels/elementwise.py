@@ -45,7 +45,8 @@ def elu_slope(y, d, alpha):
 @compiled
 def elu_slope_sums(y, d, alpha):
     """The same, and dx's ``column_sums`` in the same pass: what a convolution before the ELU needs."""
-    row, sums, alphas, whole = np.empty(y.C, np.float32), np.zeros(y.C, np.float32), np.full(y.C, alpha), in_sixteens(y.C)
+    row, sums, whole = np.empty(y.C, np.float32), np.zeros(y.C, np.float32), in_sixteens(y.C)
+    alphas = np.full(y.C, alpha, np.float32)
     for n in range(y.N):
         for i in range(y.H):
             a0, b0 = n * y.stride + i * y.row, n * d.stride + i * d.row

@@ -29,50 +29,40 @@ def begin(x, n, i):
 def moments(x, means, deviations):
     """Of each image and channel the mean and the sum of squared deviations from it, (N, C) each."""
     row, center, whole = np.empty(x.C, np.float32), np.empty(x.C, np.float32), in_sixteens(x.C)
-    squares = np.empty(x.C, np.float32)
     for n in range(x.N):
         total = column_sums(one(x, n))
-        squares[:] = 0
         for c in range(x.C):
             center[c] = total[c] / (x.H * x.W)
+            means[n, c], deviations[n, c] = center[c], 0
         for i in range(x.H):
-            start = begin(x, n, i)
-            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, 0, squares, 0, 0)
-            if whole == x.C:
-                continue
             row[:] = 0
-            for j in range(x.W):
+            start = begin(x, n, i)
+            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, 0, row, 0, 0)
+            for j in range(x.W if whole < x.C else 0):
                 a = channels(x, n, i, j)
                 for c in range(whole, x.C):
                     row[c] += (a[c] - center[c]) * (a[c] - center[c])
-            for c in range(whole, x.C):
-                squares[c] += row[c]
-        for c in range(x.C):
-            means[n, c], deviations[n, c] = center[c], squares[c]
+            for c in range(x.C):
+                deviations[n, c] += row[c]
 
 
 @compiled
 def products(x, dy, mean, sums, dots):
     """Of each image and channel the sum of dy, and of dy * (x - mean), (N, C) each."""
-    rows, totals, whole = np.empty((2, x.C), np.float32), np.empty((2, x.C), np.float32), in_sixteens(x.C)
-    flat = totals.reshape(-1)
+    row, C, whole = np.empty(2 * x.C, np.float32), x.C, in_sixteens(x.C)         # both, one after the other
     for n in range(x.N):
-        totals[:] = 0
+        sums[n], dots[n] = 0, 0
         for i in range(x.H):
-            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch,
-                     mean, 0, 0, flat, 0, x.C)
-            if whole == x.C:
-                continue
-            rows[:] = 0
-            for j in range(x.W):
+            row[:] = 0
+            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch, mean, 0, 0, row, 0, C)
+            for j in range(x.W if whole < C else 0):
                 a, b = channels(x, n, i, j), channels(dy, n, i, j)
-                for c in range(whole, x.C):
-                    rows[0, c] += b[c]
-                    rows[1, c] += b[c] * (a[c] - mean[c])
-            for c in range(whole, x.C):
-                totals[0, c] += rows[0, c]
-                totals[1, c] += rows[1, c]
-        sums[n], dots[n] = totals[0], totals[1]
+                for c in range(whole, C):
+                    row[c] += b[c]
+                    row[C + c] += b[c] * (a[c] - mean[c])
+            for c in range(C):
+                sums[n, c] += row[c]
+                dots[n, c] += row[C + c]
 
 
 @compiled
@@ -83,9 +73,7 @@ def affine(x, factor, offset, y):
         for i in range(x.H):
             affine_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, y.memory, begin(y, n, i), y.pitch,
                        both, 0, x.C, both, 0, 0)
-            if whole == x.C:
-                continue
-            for j in range(x.W):
+            for j in range(x.W if whole < x.C else 0):
                 a, b = channels(x, n, i, j), channels(y, n, i, j)
                 for c in range(whole, x.C):
                     b[c] = factor[c] * a[c] + offset[c]
@@ -99,9 +87,7 @@ def affine_of_two(d, u, x, v, w):
         for i in range(x.H):
             affine_of_two_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, d.memory, begin(d, n, i), d.pitch,
                               all_three, 0, x.C, all_three, 0, 0)
-            if whole == x.C:
-                continue
-            for j in range(x.W):
+            for j in range(x.W if whole < x.C else 0):
                 a, b = channels(d, n, i, j), channels(x, n, i, j)
                 for c in range(whole, x.C):
                     a[c] = u[c] * a[c] + v[c] * b[c] + w[c]
