@@ -15,9 +15,15 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @compiled
+def begin(x, n, i):
+    """Where row i of image n begins."""
+    return n * x.stride + i * x.row
+
+
+@compiled
 def channels(x, n, i, j):
     """Pixel (i, j) of image n."""
-    start = n * x.stride + i * x.row + j * x.pitch
+    start = begin(x, n, i) + j * x.pitch
     return x.memory[start:start + x.C]
 
 
@@ -49,8 +55,7 @@ def elu_slope_sums(y, d, alpha):
     alphas = np.full(y.C, alpha, np.float32)
     for n in range(y.N):
         for i in range(y.H):
-            a0, b0 = n * y.stride + i * y.row, n * d.stride + i * d.row
-            slope_run(whole, y.W, y.memory, a0, y.pitch, d.memory, b0, d.pitch, alphas, 0, 0, sums, 0, 0)
+            slope_run(whole, y.W, y.memory, begin(y, n, i), y.pitch, d.memory, begin(d, n, i), d.pitch, alphas, 0, sums, 0)
             if whole == y.C:
                 continue
             row[:] = 0
@@ -150,8 +155,8 @@ def column_sums(x):
     row, sums, whole = np.empty(x.C, np.float32), np.zeros(x.C, np.float32), in_sixteens(x.C)
     for n in range(x.N):
         for i in range(x.H):
-            start = n * x.stride + i * x.row
-            sum_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, sums, 0, 0, sums, 0, 0)
+            start = begin(x, n, i)
+            sum_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, sums, 0, sums, 0)
             if whole == x.C:
                 continue
             row[:] = 0

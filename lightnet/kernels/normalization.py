@@ -8,7 +8,7 @@ put together afterwards (Chan, Golub, LeVeque 1983): in float64 and in the order
 import numpy as np
 
 from .compiling import compiled
-from .elementwise import channels, column_sums
+from .elementwise import begin, channels, column_sums
 from .images import Images
 from .runs import affine_of_two_run, affine_run, dots_run, in_sixteens, squares_run
 
@@ -17,12 +17,6 @@ from .runs import affine_of_two_run, affine_run, dots_run, in_sixteens, squares_
 def one(x, n):
     """Image n alone."""
     return Images(x.memory[n * x.stride:], 0, x.row, x.pitch, 1, x.H, x.W, x.C)
-
-
-@compiled
-def begin(x, n, i):
-    """Where row i of image n begins."""
-    return n * x.stride + i * x.row
 
 
 @compiled
@@ -37,7 +31,7 @@ def moments(x, means, deviations):
         for i in range(x.H):
             row[:] = 0
             start = begin(x, n, i)
-            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, 0, row, 0, 0)
+            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, row, 0)
             for j in range(x.W if whole < x.C else 0):
                 a = channels(x, n, i, j)
                 for c in range(whole, x.C):
@@ -54,7 +48,7 @@ def products(x, dy, mean, sums, dots):
         sums[n], dots[n] = 0, 0
         for i in range(x.H):
             row[:] = 0
-            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch, mean, 0, 0, row, 0, C)
+            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch, mean, 0, row, C)
             for j in range(x.W if whole < C else 0):
                 a, b = channels(x, n, i, j), channels(dy, n, i, j)
                 for c in range(whole, C):
@@ -72,7 +66,7 @@ def affine(x, factor, offset, y):
     for n in range(x.N):
         for i in range(x.H):
             affine_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, y.memory, begin(y, n, i), y.pitch,
-                       both, 0, x.C, both, 0, 0)
+                       both, x.C, both, 0)
             for j in range(x.W if whole < x.C else 0):
                 a, b = channels(x, n, i, j), channels(y, n, i, j)
                 for c in range(whole, x.C):
@@ -86,7 +80,7 @@ def affine_of_two(d, u, x, v, w):
     for n in range(x.N):
         for i in range(x.H):
             affine_of_two_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, d.memory, begin(d, n, i), d.pitch,
-                              all_three, 0, x.C, all_three, 0, 0)
+                              all_three, x.C, all_three, 0)
             for j in range(x.W if whole < x.C else 0):
                 a, b = channels(d, n, i, j), channels(x, n, i, j)
                 for c in range(whole, x.C):

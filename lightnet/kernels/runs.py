@@ -28,9 +28,9 @@ def run(compute, constants, sums):
         return no_run
 
     @intrinsic
-    def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step):
+    def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step):
         def emit(context, builder, signature, arguments):
-            channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step = arguments
+            channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step = arguments
             kinds = dict(zip(arguments, signature.args))
 
             def places(array, width, *offsets):
@@ -49,12 +49,12 @@ def run(compute, constants, sums):
                         for n, value in enumerate(added):
                             totals[n * width + g] = builder.fadd(totals[n * width + g], value)
                     return [builder.add(i, x_step), builder.add(j, y_step), *totals]
-                of_constant = [places(k, width, k0, c, builder.mul(k_step, integer(n))) for n in range(constants)]
+                of_constant = [places(k, width, c, builder.mul(k_step, integer(n))) for n in range(constants)]
                 known = [[vector.load(builder, place, LANES) for place in those] for those in of_constant]
                 zeros = [vector.constant(0, LANES)] * (sums * width)
                 totals = iter(vector.loop(builder, count, [integer(0), integer(0), *zeros], pixel)[2:])
                 for n in range(sums):
-                    for place in places(s, width, s0, c, builder.mul(s_step, integer(n))):
+                    for place in places(s, width, c, builder.mul(s_step, integer(n))):
                         vector.store(builder, builder.fadd(vector.load(builder, place, LANES), next(totals)), place)
 
             def wide(m, moving):
@@ -67,12 +67,12 @@ def run(compute, constants, sums):
             vector.switch(builder, rest, {width: lambda width=width: through(width, builder.mul(many, integer(MOST * LANES)))
                                           for width in range(1, MOST)})
             return context.get_dummy_value()
-        return types.void(channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step), emit
+        return types.void(channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step), emit
     return loop
 
 
 @compiled
-def no_run(channels, count, x, x0, x_step, y, y0, y_step, k, k0, k_step, s, s0, s_step):
+def no_run(channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step):
     """Nothing: without IR no channels go this way (`in_sixteens`)."""
 
 
