@@ -4,7 +4,7 @@ import numpy as np
 
 from ..backend import version_for_class
 from ..kernels import elementwise, memory
-from ..kernels.images import contiguous, elements, regular
+from ..kernels.images import contiguous, elements, is_even, regular
 from ..kernels.threads import later
 
 
@@ -61,10 +61,10 @@ def each(loop, arrays, settings=()):
 
 
 def as_images(x):
-    """Any array as images: its first axis stays, the others become one if there are not three."""
+    """Any array as images: its first axis stays, the others become one if there are not three. To read, if `is_even`."""
     if x.ndim != 4:
         x = contiguous(x).reshape(len(x), 1, 1, -1)
-    return regular(x)
+    return x if is_even(x) else regular(x)
 
 
 elu = Activation(elementwise.elu, elementwise.elu_slope, lambda layer: (np.float32(layer.alpha),))

@@ -1,7 +1,7 @@
 """Convolution on the register tile (``kernels/tile.py``): no columns are made, but for dx with a stride (``products.py``)."""
 
 from ..kernels import memory
-from ..kernels.images import regular
+from ..kernels.images import is_even, regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
 from . import pointwise, pooled, products, winograd
@@ -32,12 +32,15 @@ def backward(layer, dy, elu=None, pool=None, to_image=True):
     ``to_image`` nobody wants dx; where it is work of its own, it is left out.
     """
     (x,) = layer.cache
-    dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
+    in_blocks = pointwise.serves(layer, x, dy, *(elu.cache if elu else ()))
+    if not (in_blocks and elu and is_even(dy)):
+        dy = regular(dy)
+    dx, weight = memory.empty(x.shape), layer.params["weight"]
     if pool:
         job = pooled.gradients(layer, x, dy, pool, dx, to_image)
     elif winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
-    elif pointwise.serves(layer, x, dy, *(elu.cache if elu else ())):
+    elif in_blocks:
         job = pointwise.gradients(x, dy, weight, dx, elu)
     else:
         job = products.gradients(products.to_input(layer, dy, dx, to_image), products.to_weight(layer, x, dy), dy, weight, elu)

@@ -5,7 +5,7 @@ import numpy as np
 from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
-from . import products
+from . import products, windows
 
 
 def forward(layer, x, training=False, out=None):
@@ -23,8 +23,11 @@ def backward(layer, dy):
     """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``."""
     (x,) = layer.cache
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
-    image = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
-    gradient = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
-    later(products.gradients(image, gradient, dy, weight), len(x),
-          lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
+    if windows.serves(layer, x, dy):
+        job = windows.gradients(x, dy, weight, dx)
+    else:
+        to_x = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
+        to_weight = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
+        job = products.gradients(to_x, to_weight, dy, weight)
+    later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
     return dx

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory, tables
 from ..kernels import pointwise as kernel
-from ..kernels.images import Flat, everywhere, images
+from ..kernels.images import Flat, everywhere, images, is_even
 from ..kernels.packing import no_bias, panels
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
@@ -15,13 +15,14 @@ RUN = 32                                                # pixels
 
 
 def serves(layer, *arrays):
-    """Whether this is a 1x1 convolution in whole panels, over pixels that follow each other without gaps."""
+    """Whether this is a 1x1 convolution in whole panels, over pixels that follow each other without gaps, or are all the same."""
     return (layer.is_pointwise and layer.in_channels % LANES == layer.out_channels % LANES == 0
-            and all(x.strides[0] == x.shape[1] * x.strides[1] for x in arrays))
+            and all(x.strides[0] == x.shape[1] * x.strides[1] or is_even(x) for x in arrays))
 
 
 def gradients(x, dy, weight, dx, elu=None):
-    """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any, in place."""
+    """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any: in place, or
+    block by block in a place of its own, if `is_even`."""
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
     block = min(pixels, max(1, NEAR // (4 * (2 * C + F) * RUN)) * RUN)
@@ -29,10 +30,10 @@ def gradients(x, dy, weight, dx, elu=None):
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
 
     def blocks(size, first, last, dW, db, finish):
-        to_dx, to_dW = both_tables(size, x.pitch, C, dy.pitch, F)
+        to_dx, to_dW = both_tables(size, x.pitch, C, dy.pitch or F, F)
         kernel.backward(x, dy, y, np.float32(elu.alpha if elu else 1), elu is not None,
                         to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
-                        memory.empty((to_dW.scratch,)), first, last, finish)
+                        memory.empty((to_dW.scratch,)), memory.empty((0 if dy.pitch else size * F,)), first, last, finish)
 
     def job(start, stop):
         first, last = start * pixels, stop * pixels

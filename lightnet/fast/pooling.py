@@ -4,7 +4,7 @@ import numpy as np
 
 from ..kernels import memory, pooling
 from ..kernels.elementwise import column_sums
-from ..kernels.images import contiguous, everywhere, images, regular
+from ..kernels.images import contiguous, evenly, everywhere, images, regular
 from ..kernels.threads import later
 
 
@@ -62,11 +62,11 @@ class GlobalAvgPool:
 
     @staticmethod
     def backward(layer, dy):
-        """Every pixel gets ``dy / (H * W)``."""
-        (x_shape,) = layer.cache
-        dy, dx = contiguous(dy), memory.empty(x_shape)
-        later(lambda start, stop: pooling.spread_out(dy[start:stop], images(dx[start:stop])), len(dx))
-        return dx
+        """Every pixel gets ``dy / (H * W)``, and is not written down: see `evenly`."""
+        ((_, H, W, _),) = layer.cache
+        dy, pixels = contiguous(dy), np.empty(dy.shape, np.float32)
+        later(lambda start, stop: np.divide(dy[start:stop], np.float32(H * W), out=pixels[start:stop]), len(dy))
+        return evenly(pixels, H, W)
 
 
 def is_pooled(layer):

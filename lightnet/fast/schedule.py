@@ -32,7 +32,7 @@ from collections import Counter
 
 from ..backend import version_for, version_for_class, version_that_ran
 from ..kernels import memory
-from ..kernels.images import is_regular
+from ..kernels.images import is_even, is_regular
 from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, MaxPool2D, ReLU
 from . import winograd
@@ -173,13 +173,15 @@ class Backward(Together):
             return {"postponed": True}
         if kind is MaxPool2D and node.inputs[0] in gradients:
             return {"onto": gradients.pop(node.inputs[0])}
-        if kind not in OVER_GRADIENT or dy.ndim != 4 or not is_regular(dy) or not self.is_unshared(node.name):
+        if kind not in OVER_GRADIENT or dy.ndim != 4 or not self.is_unshared(node.name):
+            return {}
+        if ((is_regular(dy) or is_even(dy)) and kind is ELU and is_kept(node.layer) and before and type(before.layer) is Conv2D
+                and len(self.readers[before.name]) == 1 and version_that_ran(before.layer) is not Conv2D):
+            return self.leave(before.name, elu=node.layer)
+        if not is_regular(dy):
             return {}
         if kind is MaxPool2D:
             return self.leave(before.inputs[0], pool=node.layer) if is_pooled(node.layer) else {}
-        if (kind is ELU and is_kept(node.layer) and before and type(before.layer) is Conv2D
-                and len(self.readers[before.name]) == 1 and version_that_ran(before.layer) is not Conv2D):
-            return self.leave(before.name, elu=node.layer)
         return {"out": dy}
 
     def leave(self, name, **told):

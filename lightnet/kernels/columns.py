@@ -1,6 +1,13 @@
-"""col2im, compiled: where a convolution's gradient is no product through tables, see ``fast/products.py``, ``adjoint``."""
+"""col2im and im2col, compiled: for where a product through tables is not possible, or slower.
+
+- ``add_windows`` is col2im in general, see ``fast/products.py``, ``adjoint``.
+- ``windows_of`` is im2col for windows that lie side by side. Then columns are no larger than the image, and to read them twice,
+  for both gradients, from end to end, is worth the copy (``fast/windows.py``).
+"""
 
 from .compiling import compiled
+from .elementwise import begin
+from .runs import copy_run
 
 
 @compiled
@@ -22,3 +29,14 @@ def add_windows(cols, x, bias, KH, KW, SH, SW, top, left):
                 pixels, part = flat[(start + first) * C:(start + last) * C], column[(p * KW + first) * C:(p * KW + last) * C]
                 for k in range((last - first) * C):
                     pixels[k] += part[k]
+
+
+@compiled
+def windows_of(x, KH, KW, columns, sums):
+    """``columns[n, i, j, (p, q, :)] = x[n, i*KH + p, j*KW + q]``, and each of x's channels is added to its sum."""
+    for n in range(x.N):
+        for i in range(columns.H):
+            for p in range(KH):
+                for q in range(KW):
+                    copy_run(x.C, columns.W, x.memory, begin(x, n, i * KH + p) + q * x.pitch, KW * x.pitch,
+                             columns.memory, begin(columns, n, i) + (p * KW + q) * x.C, columns.pitch, sums, 0, sums, 0)

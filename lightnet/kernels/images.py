@@ -58,6 +58,19 @@ def is_regular(x):
         c == 4 and w >= 4 * C and w % 4 == 0 and h == W * w and n >= h * H and n % 4 == 0))
 
 
+def evenly(pixels, H, W):
+    """Images (N, H, W, C) of which all pixels are the same, ``pixels`` (N, C): a view of these, not to be written."""
+    N, C = pixels.shape
+    x = np.ndarray((N, H, W, C), pixels.dtype, pixels, strides=(4 * C, 0, 0, 4))
+    x.flags.writeable = False
+    return x
+
+
+def is_even(x):
+    """Whether x is such a view, which `images` can take, and only some kernels."""
+    return x.ndim == 4 and x.dtype == np.float32 and not x.flags.c_contiguous and x.strides[1:] == (0, 0, 4)
+
+
 def regular(x):
     """x itself where it has the form of `Images`, else a copy."""
     if is_regular(x):

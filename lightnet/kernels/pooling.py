@@ -276,14 +276,3 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
                     single_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
                                   first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
                     c += 1
-
-
-@compiled
-def spread_out(dy, dx):
-    """Global average pooling's backward: every pixel of an image gets ``dy / (H * W)`` of it."""
-    for n in range(dx.N):
-        for i in range(dx.H):
-            for j in range(dx.W):
-                pixel = channels(dx, n, i, j)
-                for c in range(dx.C):
-                    pixel[c] = dy[n, c] / np.float32(dx.H * dx.W)

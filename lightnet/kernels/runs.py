@@ -88,6 +88,11 @@ def slope(builder, y, dy, alpha):
     return dx, [dx]
 
 
+def even_slope(builder, y, _, alpha, dy):
+    """The same of one dy for all pixels, written where it was not."""
+    return slope(builder, y, dy, alpha)
+
+
 def squares(builder, x, _, center):
     """The sum of squared deviations from a center."""
     deviation = builder.fsub(x, center)
@@ -109,7 +114,7 @@ def affine_of_two(builder, x, dy, u, v, w):
     return builder.fadd(builder.fadd(builder.fmul(u, dy), builder.fmul(v, x)), w), []
 
 
-sum_run = run(lambda builder, x, _: (None, [x]), 0, 1)
-slope_run = run(slope, 1, 1)
+sum_run, copy_run = run(lambda builder, x, _: (None, [x]), 0, 1), run(lambda builder, x, _: (x, [x]), 0, 1)
+slope_run, even_slope_run = run(slope, 1, 1), run(even_slope, 2, 1)
 squares_run, dots_run = run(squares, 1, 1), run(dots, 1, 2)
 affine_run, affine_of_two_run = run(affine, 2, 0), run(affine_of_two, 3, 0)
