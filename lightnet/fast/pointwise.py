@@ -21,8 +21,7 @@ def serves(layer, *arrays):
 
 
 def gradients(x, dy, weight, dx, elu=None):
-    """dx, and of a range of images dW, in panels, and db; dy is first multiplied by the slope of ``elu``, if any: in place, or
-    block by block in a place of its own, if `is_even`."""
+    """dx, and of a range of images dW, in panels, and db; dy, which may be even, is first multiplied by the slope of ``elu``, if any."""
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
     block = min(pixels, max(1, NEAR // (4 * (2 * C + F) * RUN)) * RUN)
@@ -30,10 +29,10 @@ def gradients(x, dy, weight, dx, elu=None):
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
 
     def blocks(size, first, last, dW, db, finish):
-        to_dx, to_dW = both_tables(size, x.pitch, C, dy.pitch or F, F)
+        to_dx, to_dW = both_tables(size, x.pitch, C, F if elu else dy.pitch, F)
         kernel.backward(x, dy, y, np.float32(elu.alpha if elu else 1), elu is not None,
                         to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
-                        memory.empty((to_dW.scratch,)), memory.empty((0 if dy.pitch else size * F,)), first, last, finish)
+                        memory.empty((to_dW.scratch,)), memory.empty((size * F if elu else 0,)), first, last, finish)
 
     def job(start, stop):
         first, last = start * pixels, stop * pixels

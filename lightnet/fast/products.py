@@ -140,7 +140,10 @@ def gradients(image, gradient, dy, weight, elu=None):
         dW, db = room(weight, dy.shape[3])
         for first, last in steps(start, stop, NEAR // dy[0].nbytes):
             some = images(dy[first:last])
-            db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha)) if elu else column_sums(some)
+            if elu:
+                db += elu_slope_sums(images(elu.cache[0][first:last]), some, np.float32(elu.alpha), some)
+            else:
+                db += column_sums(some)
             image(first, last)
             gradient(first, last, dW, STORE if first == start else ADD)
         return dW, db

@@ -38,5 +38,6 @@ def windows_of(x, KH, KW, columns, sums):
         for i in range(columns.H):
             for p in range(KH):
                 for q in range(KW):
-                    copy_run(x.C, columns.W, x.memory, begin(x, n, i * KH + p) + q * x.pitch, KW * x.pitch,
-                             columns.memory, begin(columns, n, i) + (p * KW + q) * x.C, columns.pitch, sums, 0, sums, 0)
+                    start = begin(x, n, i * KH + p) + q * x.pitch
+                    copy_run(x.C, columns.W, x.memory, start, KW * x.pitch, x.memory, start, KW * x.pitch, columns.memory,
+                             begin(columns, n, i) + (p * KW + q) * x.C, columns.pitch, sums, 0, sums, 0)

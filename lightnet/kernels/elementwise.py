@@ -49,21 +49,22 @@ def elu_slope(y, d, alpha):
 
 
 @compiled
-def elu_slope_sums(y, d, alpha):
-    """The same, and dx's ``column_sums`` in the same pass: what a convolution before the ELU needs."""
+def elu_slope_sums(y, dy, alpha, dx):
+    """The same, to dx, which may be dy, and dx's ``column_sums`` in the same pass: what a convolution before the ELU needs."""
     row, sums, whole = np.empty(y.C, np.float32), np.zeros(y.C, np.float32), in_sixteens(y.C)
     alphas = np.full(y.C, alpha, np.float32)
     for n in range(y.N):
         for i in range(y.H):
-            slope_run(whole, y.W, y.memory, begin(y, n, i), y.pitch, d.memory, begin(d, n, i), d.pitch, alphas, 0, sums, 0)
+            slope_run(whole, y.W, y.memory, begin(y, n, i), y.pitch, dy.memory, begin(dy, n, i), dy.pitch,
+                      dx.memory, begin(dx, n, i), dx.pitch, alphas, 0, sums, 0)
             if whole == y.C:
                 continue
             row[:] = 0
             for j in range(y.W):
-                a, b = channels(y, n, i, j), channels(d, n, i, j)
+                a, b, d = channels(y, n, i, j), channels(dy, n, i, j), channels(dx, n, i, j)
                 for c in range(whole, y.C):
-                    b[c] *= ONE if a[c] > ZERO else a[c] + alpha
-                    row[c] += b[c]
+                    d[c] = b[c] * (ONE if a[c] > ZERO else a[c] + alpha)
+                    row[c] += d[c]
             for c in range(whole, y.C):
                 sums[c] += row[c]
     return sums
@@ -156,7 +157,7 @@ def column_sums(x):
     for n in range(x.N):
         for i in range(x.H):
             start = begin(x, n, i)
-            sum_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, sums, 0, sums, 0)
+            sum_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, x.memory, start, x.pitch, sums, 0, sums, 0)
             if whole == x.C:
                 continue
             row[:] = 0

@@ -31,7 +31,8 @@ def moments(x, means, deviations):
         for i in range(x.H):
             row[:] = 0
             start = begin(x, n, i)
-            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, center, 0, row, 0)
+            squares_run(whole, x.W, x.memory, start, x.pitch, x.memory, start, x.pitch, x.memory, start, x.pitch,
+                        center, 0, row, 0)
             for j in range(x.W if whole < x.C else 0):
                 a = channels(x, n, i, j)
                 for c in range(whole, x.C):
@@ -48,7 +49,8 @@ def products(x, dy, mean, sums, dots):
         sums[n], dots[n] = 0, 0
         for i in range(x.H):
             row[:] = 0
-            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch, mean, 0, row, C)
+            dots_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, dy.memory, begin(dy, n, i), dy.pitch,
+                     dy.memory, begin(dy, n, i), dy.pitch, mean, 0, row, C)
             for j in range(x.W if whole < C else 0):
                 a, b = channels(x, n, i, j), channels(dy, n, i, j)
                 for c in range(whole, C):
@@ -65,8 +67,8 @@ def affine(x, factor, offset, y):
     whole, both = in_sixteens(x.C), np.concatenate((factor, offset))
     for n in range(x.N):
         for i in range(x.H):
-            affine_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, y.memory, begin(y, n, i), y.pitch,
-                       both, x.C, both, 0)
+            affine_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, x.memory, begin(x, n, i), x.pitch,
+                       y.memory, begin(y, n, i), y.pitch, both, x.C, both, 0)
             for j in range(x.W if whole < x.C else 0):
                 a, b = channels(x, n, i, j), channels(y, n, i, j)
                 for c in range(whole, x.C):
@@ -80,7 +82,7 @@ def affine_of_two(d, u, x, v, w):
     for n in range(x.N):
         for i in range(x.H):
             affine_of_two_run(whole, x.W, x.memory, begin(x, n, i), x.pitch, d.memory, begin(d, n, i), d.pitch,
-                              all_three, x.C, all_three, 0)
+                              d.memory, begin(d, n, i), d.pitch, all_three, x.C, all_three, 0)
             for j in range(x.W if whole < x.C else 0):
                 a, b = channels(d, n, i, j), channels(x, n, i, j)
                 for c in range(whole, x.C):

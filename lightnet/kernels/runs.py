@@ -19,18 +19,19 @@ MOST = 8                                                # sixteens of channels a
 
 
 def run(compute, constants, sums):
-    """An intrinsic that goes through ``count`` pixels of x and y, so far apart, with that many channels: whole sixteens.
+    """An intrinsic that goes through ``count`` pixels of x, y and z, so far apart, with that many channels: whole sixteens.
 
-    ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write over y, or None, and what
-    to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step`` apart.
+    ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write to z, which may be x or y, or
+    None, and what to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step``
+    apart.
     """
     if not vector.HAS_IR:
         return no_run
 
     @intrinsic
-    def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step):
+    def loop(typing, channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step):
         def emit(context, builder, signature, arguments):
-            channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step = arguments
+            channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step = arguments
             kinds = dict(zip(arguments, signature.args))
 
             def places(array, width, *offsets):
@@ -40,19 +41,20 @@ def run(compute, constants, sums):
             def through(width, c):
                 """All pixels, so many sixteens side by side, the first of them from channel c on."""
                 def pixel(_, moving):
-                    i, j, *totals = moving
-                    for g, (at_x, at_y) in enumerate(zip(places(x, width, x0, c, i), places(y, width, y0, c, j))):
-                        numbers = [vector.load(builder, at, LANES) for at in (at_x, at_y)]
+                    at_x, at_y, at_z, *totals = moving
+                    there = zip(places(x, width, x0, c, at_x), places(y, width, y0, c, at_y), places(z, width, z0, c, at_z))
+                    for g, (*read, written) in enumerate(there):
+                        numbers = [vector.load(builder, place, LANES) for place in read]
                         new, added = compute(builder, *numbers, *(constant[g] for constant in known))
                         if new is not None:
-                            vector.store(builder, new, at_y)
+                            vector.store(builder, new, written)
                         for n, value in enumerate(added):
                             totals[n * width + g] = builder.fadd(totals[n * width + g], value)
-                    return [builder.add(i, x_step), builder.add(j, y_step), *totals]
+                    return [builder.add(at_x, x_step), builder.add(at_y, y_step), builder.add(at_z, z_step), *totals]
                 of_constant = [places(k, width, c, builder.mul(k_step, integer(n))) for n in range(constants)]
                 known = [[vector.load(builder, place, LANES) for place in those] for those in of_constant]
                 zeros = [vector.constant(0, LANES)] * (sums * width)
-                totals = iter(vector.loop(builder, count, [integer(0), integer(0), *zeros], pixel)[2:])
+                totals = iter(vector.loop(builder, count, [integer(0)] * 3 + zeros, pixel)[3:])
                 for n in range(sums):
                     for place in places(s, width, c, builder.mul(s_step, integer(n))):
                         vector.store(builder, builder.fadd(vector.load(builder, place, LANES), next(totals)), place)
@@ -67,12 +69,12 @@ def run(compute, constants, sums):
             vector.switch(builder, rest, {width: lambda width=width: through(width, builder.mul(many, integer(MOST * LANES)))
                                           for width in range(1, MOST)})
             return context.get_dummy_value()
-        return types.void(channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step), emit
+        return types.void(channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step), emit
     return loop
 
 
 @compiled
-def no_run(channels, count, x, x0, x_step, y, y0, y_step, k, k_step, s, s_step):
+def no_run(channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step):
     """Nothing: without IR no channels go this way (`in_sixteens`)."""
 
 
@@ -86,11 +88,6 @@ def slope(builder, y, dy, alpha):
     """dy times ELU's slope, read off its outputs y; and the sum of that."""
     dx = builder.fmul(dy, emit_elu_slope(builder, y, alpha))
     return dx, [dx]
-
-
-def even_slope(builder, y, _, alpha, dy):
-    """The same of one dy for all pixels, written where it was not."""
-    return slope(builder, y, dy, alpha)
 
 
 def squares(builder, x, _, center):
@@ -115,6 +112,6 @@ def affine_of_two(builder, x, dy, u, v, w):
 
 
 sum_run, copy_run = run(lambda builder, x, _: (None, [x]), 0, 1), run(lambda builder, x, _: (x, [x]), 0, 1)
-slope_run, even_slope_run = run(slope, 1, 1), run(even_slope, 2, 1)
+slope_run = run(slope, 1, 1)
 squares_run, dots_run = run(squares, 1, 1), run(dots, 1, 2)
 affine_run, affine_of_two_run = run(affine, 2, 0), run(affine_of_two, 3, 0)

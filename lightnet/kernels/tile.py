@@ -41,6 +41,8 @@ from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 ASK_FOR_B = vector.has_avx512()                         # with AVX2 a step is six cycles, and each instruction counts
+UNROLL = int(__import__("os").environ.get("UNROLL", "2"))
+ASK_EVERY = min(2, UNROLL)
 AHEAD = 192 * LANES                                     # how far ahead: 192 steps of k, if b is packed
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
@@ -78,8 +80,9 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             if len(at_a) == 1:
                 return at_a[0], integer(1)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
-            far = builder.select(side_by_side, integer(LINES_ON * LANES), builder.mul(step_a, integer(STEPS_ON)))
-            pace = builder.select(side_by_side, integer(LANES), integer(1))
+            turn = builder.urem(builder.udiv(r, integer(len(at_a))), integer(ASK_EVERY))
+            far = builder.select(side_by_side, integer(LINES_ON * LANES), builder.mul(step_a, builder.add(integer(STEPS_ON), turn)))
+            pace = builder.select(side_by_side, integer(LANES // ASK_EVERY), integer(1))
             return vector.kept(builder, builder.gep(at_a[0], [far])), pace
 
         def sums_of(height, r, a0, panels, biases):
@@ -91,18 +94,34 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                 at_b = [vector.kept(builder, place(b, panel, entry(segments_b, s))) for panel in panels]
                 follows, pace = what_follows(r_here, at_a)
 
-                def step(k, moving):
-                    i, j, *sums = moving                        # how far the segment is read, in a and in b
-                    i = vector.in_loop(builder, i)
+                def one(i, j, sums, asks=False):
                     sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
                     for panel in at_b if ASK_FOR_B else ():
                         vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
-                    vector.ask_for(builder, builder.gep(follows, [builder.mul(i, pace)]))
+                    if asks:
+                        vector.ask_for(builder, builder.gep(follows, [builder.mul(i, pace)]))
                     numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
                     pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
-                    sums = [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
-                    return [builder.add(i, step_a), builder.add(j, step_b), *sums]
-                return vector.loop(builder, length, [integer(0), integer(0), *sums], step)[2:]
+                    return [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
+
+                def steps(k, moving):
+                    i, j, *sums = moving                        # how far the segment is read, in a and in b
+                    for u in range(UNROLL):
+                        i, j = vector.in_loop(builder, i), (vector.in_loop(builder, j) if u else j)
+                        sums = one(i, j, sums, u % ASK_EVERY == 0)
+                        i, j = builder.add(i, step_a), builder.add(j, step_b)
+                    return [i, j, *sums]
+
+                def single(k, moving):
+                    i, j, *sums = moving
+                    i = vector.in_loop(builder, i)
+                    return [builder.add(i, step_a), builder.add(j, step_b), *one(i, j, sums, UNROLL == 1)]
+                begin = [integer(0), integer(0), *sums]
+                if UNROLL == 1:
+                    return vector.loop(builder, length, begin, single)[2:]
+                whole, rest = builder.udiv(length, integer(UNROLL)), builder.urem(length, integer(UNROLL))
+                begin = vector.where(builder, whole, begin, lambda: vector.loop(builder, whole, begin, steps))
+                return vector.where(builder, rest, begin, lambda: vector.loop(builder, rest, begin, single))[2:]
             return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
         def stored(sums, r, outs):

@@ -172,6 +172,23 @@ def loop(builder, count, start, body):
     return results
 
 
+def where(builder, count, values, emit):
+    """The values that ``emit()`` gives where a count is not 0, else these."""
+    before, inside, after = builder.block, builder.append_basic_block("inside"), builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed("!=", count, integer(0)), inside, after)
+    builder.position_at_end(inside)
+    results, end = emit(), builder.block
+    builder.branch(after)
+    builder.position_at_end(after)
+    merged = []
+    for value, result in zip(values, results):
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        phi.add_incoming(result, end)
+        merged.append(phi)
+    return merged
+
+
 def switch(builder, value, cases):
     """Emit one of several pieces of code, chosen by an integer when it runs: ``cases[value]()``; without such a case, none."""
     end = builder.append_basic_block("end")

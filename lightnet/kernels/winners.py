@@ -221,7 +221,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, strips, dstrips, w
                 else:
                     cut(x[n], h + r, convolution, strips[r], line)
             some = row_of(dy, n, i)
-            db += elu_slope_sums(row_of(y, n, i), some, alpha)
+            db += elu_slope_sums(row_of(y, n, i), some, alpha, some)
             won = winner[(n * dy.H + i) * dy.W * dy.C:][:dy.W * dy.C]
             if CHECK:
                 check(won, table, dy.C, pool.SW * line, (rows - lines + 1) * OW * line - line)
