@@ -30,9 +30,9 @@ class Activation:
             layer.cache = (y,)
         return y
 
-    def backward(self, layer, dy, out=None, postponed=False):
-        """The slope times dy. ``postponed``: who gets dx will do it."""
-        if postponed:
+    def backward(self, layer, dy, out=None, postponed=False, done=False):
+        """The slope times dy. ``postponed``: who gets dx will do it. ``done``: who gave dy has done it."""
+        if postponed or done:
             return dy
         (y,) = layer.cache
         if not is_kept(layer):                          # asked for after all, by somebody who observes backward alone
@@ -41,6 +41,14 @@ class Activation:
         dx = dy if out is dy else copied(dy)
         each(self.slope, [as_images(y), as_images(dx)], self.settings(layer))
         return dx
+
+
+def finish(dx, x, onto, x_elu):
+    """What is left to do for some layer's dx: add ``onto``, if any, and multiply by the slope of the ELU that x comes from, if any."""
+    if onto is not None:
+        each(elementwise.add, [dx, onto, dx])
+    if x_elu:
+        each(elementwise.elu_slope, [x, dx], (np.float32(x_elu.alpha),))
 
 
 def is_kept(layer):

@@ -5,6 +5,7 @@ from ..kernels.images import is_even, regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
 from . import pointwise, pooled, products, winograd
+from .activation import finish
 
 
 def forward(layer, x, training=False, out=None, elu=False, pool=None):
@@ -14,25 +15,26 @@ def forward(layer, x, training=False, out=None, elu=False, pool=None):
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
     weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
-    finish = ELU if elu else STORE
+    ending = ELU if elu else STORE
     if winograd.serves(layer):
-        job = winograd.correlation(x, weight, bias, layer.padding, y, finish)
+        job = winograd.correlation(x, weight, bias, layer.padding, y, ending)
     else:
-        job = products.correlation(x, weight, bias, layer.stride, layer.padding, y, finish)
+        job = products.correlation(x, weight, bias, layer.stride, layer.padding, y, ending)
     later(job, len(x))
     if training:
         layer.cache = (x,)
     return y
 
 
-def backward(layer, dy, elu=None, pool=None, to_image=True):
+def backward(layer, dy, elu=None, pool=None, to_image=True, onto=None, x_elu=None):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
 
     ``elu``: the layer whose slope dy has still to be multiplied by, in place. ``pool``: the MaxPool2D whose dy this is. Without
-    ``to_image`` nobody wants dx; where it is work of its own, it is left out.
+    ``to_image`` nobody wants dx; where it is work of its own, it is left out. ``onto``, ``x_elu``: see ``activation.finish``.
     """
     (x,) = layer.cache
-    in_blocks = pointwise.serves(layer, x, dy, *(elu.cache if elu else ()))
+    onto = onto if onto is None else regular(onto)
+    in_blocks = pointwise.serves(layer, x, dy, *(elu.cache if elu else ()), *(() if onto is None else (onto,)))
     if not (in_blocks and elu and is_even(dy)):
         dy = regular(dy)
     dx, weight = memory.empty(x.shape), layer.params["weight"]
@@ -41,8 +43,10 @@ def backward(layer, dy, elu=None, pool=None, to_image=True):
     elif winograd.serves(layer):
         job = winograd.gradients(x, dy, weight, layer.padding, dx, elu)
     elif in_blocks:
-        job = pointwise.gradients(x, dy, weight, dx, elu)
+        job = pointwise.gradients(x, dy, weight, dx, elu, onto, x_elu)
     else:
         job = products.gradients(products.to_input(layer, dy, dx, to_image), products.to_weight(layer, x, dy), dy, weight, elu)
     later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
+    if not in_blocks:
+        finish(dx, x, onto, x_elu)
     return dx if to_image else None

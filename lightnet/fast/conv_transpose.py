@@ -6,6 +6,7 @@ from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
 from . import products, windows
+from .activation import finish
 
 
 def forward(layer, x, training=False, out=None):
@@ -19,15 +20,18 @@ def forward(layer, x, training=False, out=None):
     return y
 
 
-def backward(layer, dy):
-    """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``."""
+def backward(layer, dy, x_elu=None):
+    """``dx = im2col(dy) @ W``, ``dW = im2col(dy).T @ x``, ``db = sum of dy``; ``x_elu``: see ``activation.finish``."""
     (x,) = layer.cache
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
-    if windows.serves(layer, x, dy):
-        job = windows.gradients(x, dy, weight, dx)
+    in_windows = windows.serves(layer, x, dy)
+    if in_windows:
+        job = windows.gradients(x, dy, weight, dx, x_elu)
     else:
         to_x = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
         to_weight = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)
         job = products.gradients(to_x, to_weight, dy, weight)
     later(job, len(x), lambda pairs: layer.grads.update(products.added(pairs, weight.shape)))
+    if not in_windows:
+        finish(dx, x, None, x_elu)
     return dx

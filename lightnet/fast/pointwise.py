@@ -20,17 +20,22 @@ def serves(layer, *arrays):
             and all(x.strides[0] == x.shape[1] * x.strides[1] or is_even(x) for x in arrays))
 
 
-def gradients(x, dy, weight, dx, elu=None):
-    """dx, and of a range of images dW, in panels, and db; dy, which may be even, is first multiplied by the slope of ``elu``, if any."""
+def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
+    """dx, and of a range of images dW, in panels, and db; dy, which may be even, is first multiplied by the slope of ``elu``, if any.
+
+    To dx is added ``onto``, if any, and it is multiplied by the slope of ``x_elu``, the ELU that x comes from.
+    """
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
     block = min(pixels, max(1, NEAR // (4 * (2 * C + F) * RUN)) * RUN)
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
+    onto, has_onto = dx if onto is None else images(onto), onto is not None
 
     def blocks(size, first, last, dW, db, finish):
         to_dx, to_dW = both_tables(size, x.pitch, C, F if elu else dy.pitch, F)
         kernel.backward(x, dy, y, np.float32(elu.alpha if elu else 1), elu is not None,
+                        onto, has_onto, np.float32(x_elu.alpha if x_elu else 1), x_elu is not None,
                         to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
                         memory.empty((to_dW.scratch,)), memory.empty((size * F if elu else 0,)), first, last, finish)
 

@@ -6,7 +6,8 @@
 - Where that value comes from a convolution and the activation is an ELU, the convolution computes it with its sums still in
   registers.
 - Where a max pool alone reads that ELU, the convolution computes the pool as well, before the ELU (``pooled.py``).
-- Where a value's gradient is a sum, a MaxPool adds its own part to the other one while it computes it.
+- Where a value's gradient is a sum, a MaxPool or a 1x1 convolution adds its own part to the other one while it computes it.
+- A convolution behind an ELU, or behind a Concat of ELUs, has their outputs at hand in backward, and does their backward too.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
 - The image's gradient is not computed where nobody wants it.
@@ -22,7 +23,9 @@ What a version is told, by keyword:
                 done        ELU             True: x is the ELU already
                 pooled      ELU, MaxPool2D  the convolution that has done all three
     backward    out         activations     dy: write over it
-                onto        MaxPool2D       what to add to dx
+                onto        MaxPool2D, 1x1  what to add to dx
+                x_elu       convolutions    the ELU that x comes from: multiply dx by its slope
+                done        ELU             True: whose dy this is has done that
                 postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it
                 elu, pool   Conv2D          the layers that have handed it on
                 to_image    Conv2D          False: nobody wants dx
@@ -157,7 +160,7 @@ class Backward(Together):
     """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
     def __init__(self, graph, to_image):
-        self.graph, self.to_image, self.readers, self.left = graph, to_image, {}, {}
+        self.graph, self.to_image, self.readers, self.left, self.done = graph, to_image, {}, {}, set()
         for node in graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
@@ -168,7 +171,11 @@ class Backward(Together):
         if version_that_ran(node.layer) is kind:
             return {}
         if kind is Conv2D:
-            return {"to_image": self.to_image or before is not None, **self.left.pop(node.name, {})}
+            return {"to_image": self.to_image or before is not None, **self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
+        if kind is ConvTranspose2D:
+            return self.to_finish(node, gradients)
+        if node.name in self.done:
+            return {"done": True}
         if node.inputs[0] in self.left:                 # the pool behind this ELU left both to the convolution
             return {"postponed": True}
         if kind is MaxPool2D and node.inputs[0] in gradients:
@@ -183,6 +190,31 @@ class Backward(Together):
         if kind is MaxPool2D:
             return self.leave(before.inputs[0], pool=node.layer) if is_pooled(node.layer) else {}
         return {"out": dy}
+
+    def to_finish(self, node, gradients):
+        """What a convolution behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
+        (name,) = node.inputs
+        before, told = self.graph.nodes.get(name), {}
+        if not before or self.readers[name][0] is not node:         # an earlier node reads it too, whose gradient is still to come
+            return {}
+        if type(node.layer) is Conv2D and node.layer.is_pointwise and name in gradients:
+            told["onto"] = gradients.pop(name)
+        elif name in gradients:
+            return {}
+        elus = [before] if type(before.layer) is ELU else self.concatenated(before)
+        if elus and all(is_kept(elu.layer) and version_that_ran(elu.layer) is not ELU for elu in elus):
+            self.done.update(elu.name for elu in elus)
+            told["x_elu"] = elus[0].layer
+        return told
+
+    def concatenated(self, node):
+        """The ELUs whose outputs a Concat joins, if nobody else reads these, and they are alike."""
+        if type(node.layer) is not Concat:
+            return []
+        elus = [self.graph.nodes.get(name) for name in node.inputs]
+        fit = all(elu and type(elu.layer) is ELU and len(self.readers[elu.name]) == 1 and elu.layer.alpha == elus[0].layer.alpha
+                  for elu in elus)
+        return elus if fit else []
 
     def leave(self, name, **told):
         """Leave a node's work to a convolution, which is told so."""

@@ -9,8 +9,11 @@ on a busy Zen 3, and take 7.2.
 
 import numpy as np
 
+import numpy as np
+
 from ..kernels import memory, tables
 from ..kernels.columns import windows_of
+from ..kernels.elementwise import elu_slope
 from ..kernels.images import images
 from ..kernels.packing import no_bias, panels
 from ..kernels.product import multiply
@@ -28,8 +31,9 @@ def serves(layer, x, dy):
             and not any(map(any, layer.padding)) and in_sixteens(dy.shape[3]) == dy.shape[3] and x.shape[3] % LANES == 0)
 
 
-def gradients(x, dy, weight, dx):
-    """``dx = im2col(dy) @ W``, and of a range of images ``dW = im2col(dy).T @ x``, in panels, and db."""
+def gradients(x, dy, weight, dx, x_elu=None):
+    """``dx = im2col(dy) @ W``, times the slope of the ELU that x comes from, if any; of a range of images ``dW = im2col(dy).T @ x``, in
+    panels, and db."""
     KH, KW, C, F = weight.shape
     (H, W), K, one = x.shape[1:3], KH * KW * C, (1, 1)
     pitch = K + LANES                                   # not a power of two
@@ -44,6 +48,8 @@ def gradients(x, dy, weight, dx):
             count, columns = last - first, images(memory.empty((last - first, H, W, pitch)))
             windows_of(images(dy[first:last]), KH, KW, columns, db)
             multiply(to_dx, count, columns.flat, weights(matrix), images(dx[first:last]).flat, zeros, STORE, NOTHING)
+            if x_elu:
+                elu_slope(images(x[first:last]), images(dx[first:last]), np.float32(x_elu.alpha))
             multiply(to_dW, count, columns.flat, images(x[first:last]).flat, weights(dW.reshape(-1)), zeros,
                      STORE if first == start else ADD, scratch)
         return dW, db

@@ -7,17 +7,18 @@ all of a range, where there were four for an image.
 """
 
 from .compiling import compiled
-from .elementwise import column_sums, elu_slope_sums
+from .elementwise import add, column_sums, elu_slope_sums
 from .images import Flat, Images
 from .product import multiply
 from .tile import ADD, STORE
 
 
 @compiled
-def backward(x, dy, y, alpha, has_elu, to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped, first, last, finish):
+def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu, to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped,
+             first, last, finish):
     """Of pixels first to last ``dx = dy @ W.T``, ``db += sum of dy``, and ``x.T @ dy``, stored in dW or added to it (finish);
     with has_elu dy is first multiplied by the slope of y, block by block in ``sloped``. It may be one pixel for each image, which
-    is a pitch of 0.
+    is a pitch of 0. To dx ``onto`` is added, if there is any, and where x comes from an ELU dx is multiplied by its slope.
 
     The tables are a block's, and there are whole blocks only. Pixels follow each other without gaps, from row to row and from
     image to image.
@@ -34,6 +35,10 @@ def backward(x, dy, y, alpha, has_elu, to_dx, weights, dx, to_dW, dW, db, zeros,
                 db[c] += sums[c]
         multiply(to_dx, 1, run(some), weights, run(some_dx), zeros, STORE, scratch)
         multiply(to_dW, 1, run(some_x), run(some), dW, zeros, finish if p == first else ADD, scratch)
+        if has_onto:
+            add(some_dx, pixels(onto, p, block), some_dx)
+        if x_is_elu:
+            elu_slope_sums(some_x, some_dx, x_alpha, some_dx)
 
 
 @compiled
