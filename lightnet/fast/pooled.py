@@ -11,14 +11,14 @@ ELUs round to the same number are a tie for the layers, which the first one wins
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from ..kernels import memory, winners
-from ..kernels.elementwise import elu
+from ..kernels import memory, tables, winners
+from ..kernels import pooled as kernel
 from ..kernels.images import contiguous, images, regular
-from ..kernels.pooling import largest
+from ..kernels.packing import bias_panels, panels
 from ..kernels.threads import later
 from . import products
+from .padding import padded, wide
 from .pooling import numbers, room_for_winners
 
 ALPHA = np.float32(1)                                   # of the ELU
@@ -31,13 +31,14 @@ def forward(layer, x, pool, training=False, out=None):
     weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
     y, winner = memory.empty(shape) if out is None else out, room_for_winners(pool, shape)
 
+    (OH, OW, F), (KH, KW, C, _) = between_shape[1:], weight.shape
+    packed, bias, window = products.weights(panels(weight.reshape(-1, F))), bias_panels(bias), winners.Window(*numbers(pool))
+
     def job(start, stop):
-        between = one_for_all(between_shape)
-        convolve = products.correlation(x, weight, bias, layer.stride, layer.padding, between)
-        for n in range(start, stop):
-            convolve(n, n + 1)
-            largest(images(between[:1]), images(y[n:n + 1]), winner[n:n + 1].reshape(-1), *numbers(pool))
-            elu(images(y[n:n + 1]), ALPHA)
+        xs, between = padded(x[start:stop], layer.padding), images(memory.empty((1, OH, OW, wide(F))))._replace(C=F)
+        table = tables.convolution(xs.shape[2], images(xs).pitch, C, (KH, KW), layer.stride, (OH, OW), wide(F), F)
+        kernel.forward(images(xs), table, packed, bias, between, window, ALPHA, images(y[start:stop]),
+                       winner[start:stop].reshape(-1), products.NOTHING)
     later(job, len(x))
     if training:
         layer.cache, pool.cache = (x,), (between_shape, winner, y)
@@ -58,9 +59,3 @@ def gradients(layer, x, dy, pool, dx, to_image):
                           filters, dW, db, dx[start:stop], to_image)
         return winners.from_filters(dW, weight.shape), db
     return job
-
-
-def one_for_all(shape):
-    """An array (N, H, W, C) of which all images are the same memory."""
-    image = memory.empty(shape[1:])
-    return as_strided(image, shape, (0, *image.strides))
