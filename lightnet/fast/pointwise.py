@@ -1,12 +1,13 @@
 """1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions."""
 
+import functools
+
 import numpy as np
 
 from ..kernels import memory, tables
 from ..kernels import pointwise as kernel
 from ..kernels.images import Flat, everywhere, images, is_even
 from ..kernels.packing import no_bias, panels
-from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
 from .products import room
 
@@ -27,27 +28,25 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
     """
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
-    block = min(pixels, max(1, NEAR // (4 * (2 * C + F) * RUN)) * RUN)
+    block = block_of(pixels, NEAR / (4 * (2 * C + F)))
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
-    onto, has_onto = dx if onto is None else images(onto), onto is not None
-
-    def blocks(size, first, last, dW, db, finish):
-        to_dx, to_dW = both_tables(size, x.pitch, C, F if elu else dy.pitch, F)
-        kernel.backward(x, dy, y, np.float32(elu.alpha if elu else 1), elu is not None,
-                        onto, has_onto, np.float32(x_elu.alpha if x_elu else 1), x_elu is not None,
-                        to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
-                        memory.empty((to_dW.scratch,)), memory.empty((size * F if elu else 0,)), first, last, finish)
+    to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy.pitch, F)
+    alphas = [np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu)]
 
     def job(start, stop):
-        first, last = start * pixels, stop * pixels
-        rest = (last - first) % block
         dW, db = room(weight, F)
-        blocks(block, first, last - rest, dW, db, STORE)
-        if rest:
-            blocks(rest, last - rest, last, dW, db, ADD)
+        kernel.backward(x, dy, y, alphas[0], elu is not None, dx if onto is None else images(onto), onto is not None,
+                        alphas[1], x_elu is not None, to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
+                        memory.empty((to_dW.scratch,)), memory.empty((block * F if elu else 0,)), start, stop)
         return dW, db
     return job
+
+
+@functools.cache
+def block_of(pixels, near):
+    """Pixels in a block: of those sizes of which there are whole blocks in an image the one that is nearest to this."""
+    return min((size for size in range(1, pixels + 1) if pixels % size == 0), key=lambda size: max(size / near, near / size))
 
 
 def both_tables(size, pitch, C, dy_pitch, F):

@@ -2,8 +2,7 @@
 
 **Why it is fast.** With 16 channels on one side, as in the paper's fire modules, a pixel takes part in few multiplications, and
 what the two products and the sums take is mostly reading. Layer by layer dy would come from memory three times, image by image
-three times from the third-level cache; a block of some hundred pixels stays in the second. And it is one call from Python for
-all of a range, where there were four for an image.
+three times from the third-level cache; a block of some hundred pixels stays in the second.
 """
 
 from .compiling import compiled
@@ -15,47 +14,32 @@ from .tile import ADD, STORE
 
 @compiled
 def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu, to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped,
-             first, last, finish):
-    """Of pixels first to last ``dx = dy @ W.T``, ``db += sum of dy``, and ``x.T @ dy``, stored in dW or added to it (finish);
-    with has_elu dy is first multiplied by the slope of y, block by block in ``sloped``. It may be one pixel for each image, which
+             start, stop):
+    """Of images start to stop ``dx = dy @ W.T``, and their ``dW = x.T @ dy``; ``db += sum of dy``.
+
+    With has_elu dy is first multiplied by the slope of y, block by block in ``sloped``. It may be one pixel for each image, which
     is a pitch of 0. To dx ``onto`` is added, if there is any, and where x comes from an ELU dx is multiplied by its slope.
 
-    The tables are a block's, and there are whole blocks only. Pixels follow each other without gaps, from row to row and from
-    image to image.
+    The tables are a block's, and there are whole blocks in an image. Pixels follow each other without gaps, from row to row and
+    from image to image.
     """
-    block = len(to_dx.rows)
-    for p in range(first, last, block):
+    block, size = len(to_dx.rows), x.H * x.W
+    for p in range(start * size, stop * size, block):
         some, some_x, some_dx = pixels(dy, p, block), pixels(x, p, block), pixels(dx, p, block)
         if has_elu:
+            some_dy = some if dy.pitch else Images(dy.memory[p // size * dy.stride:], 0, 0, 0, 1, 1, block, dy.C)
             some = Images(sloped, 0, 0, dy.C, 1, 1, block, dy.C)
-            add_slopes(y, dy, alpha, p, some, db)
+            sums = elu_slope_sums(pixels(y, p, block), some_dy, alpha, some)
         else:
             sums = column_sums(some)
-            for c in range(dy.C):
-                db[c] += sums[c]
-        multiply(to_dx, 1, run(some), weights, run(some_dx), zeros, STORE, scratch)
-        multiply(to_dW, 1, run(some_x), run(some), dW, zeros, finish if p == first else ADD, scratch)
-        if has_onto:
-            add(some_dx, pixels(onto, p, block), some_dx)
-        if x_is_elu:
-            elu_slope_sums(some_x, some_dx, x_alpha, some_dx)
-
-
-@compiled
-def add_slopes(y, dy, alpha, p, dx, db):
-    """dy, times the slope of y, of as many pixels as dx has, from p on, to dx; their sums are added to db.
-
-    Where dy is one pixel for each image, a block may reach into the next image.
-    """
-    start, stop, size = p, p + dx.W, y.H * y.W
-    while start < stop:
-        n = start // size
-        here = stop if dy.pitch else min(stop, (n + 1) * size)
-        some_dy = pixels(dy, start, here - start) if dy.pitch else Images(dy.memory[n * dy.stride:], 0, 0, 0, 1, 1, here - start, dy.C)
-        sums = elu_slope_sums(pixels(y, start, here - start), some_dy, alpha, pixels(dx, start - p, here - start))
         for c in range(dy.C):
             db[c] += sums[c]
-        start = here
+        multiply(to_dx, 1, run(some), weights, run(some_dx), zeros, STORE, scratch)
+        multiply(to_dW, 1, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
+        if has_onto:
+            add(some_dx, pixels(onto, p, block), some_dx)
+        if x_is_elu:                                    # after dW, which has brought x into the cache
+            elu_slope_sums(some_x, some_dx, x_alpha, some_dx)
 
 
 @compiled
