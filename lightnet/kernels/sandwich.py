@@ -5,9 +5,6 @@ and multiplications one by one, without loops, without those by 0 and 1: all 36 
 the stack close by. As loops over T it would be a matrix product of tiny sides, which wastes most of a tile.
 """
 
-import functools
-import itertools
-
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
@@ -26,16 +23,15 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
 
     The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. Two kinds take further
     ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
-    x's, and alpha; the sum of the products is added to ``sums`` from s0 on; and the next patch of both is asked for, since a
-    batch's images come from memory. With ``finishes`` the tile's number says whether y plus a bias, its ELU or its ReLU is
-    written; y's places are asked for beforehand: stores wait for each other, and one to memory that is not near waits long.
+    x's, and alpha; the next patch of both is asked for, since a batch's images come from memory. With ``finishes`` the tile's
+    number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for
+    beforehand: stores wait for each other, and one to memory that is not near waits long.
     """
     if not vector.HAS_IR:
         return plain_sandwich(np.float32(four), np.float32(five), add, slope, finishes)
 
     def emit(context, builder, signature, arguments):
         side, x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
-        products = []
 
         def place(array, start, row, i, column, j):
             kind = signature.args[arguments.index(array)]
@@ -44,15 +40,15 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
 
         def pixel(i, j):
             value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
+            if finishes and i == j == 1:
+                _, bias, bias0 = others
+                where = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
+                value = builder.fadd(value, vector.load(builder, where, WIDTH))
             if slope:
-                z, z0, z_row, z_column, alpha, *_ = others
+                z, z0, z_row, z_column, alpha = others
                 output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
                 value = builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
-                products.append(value)
             return value
-
-        def of_channels(array, start):
-            return vector.pointer(context, builder, signature.args[arguments.index(array)], array, [start])
 
         def target(i, j):
             return place(y, y0, y_row, i, y_column, j)
@@ -63,7 +59,7 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
 
         def ask_for_next(side):
             """The patches of x and of the ELU's outputs to the right of these."""
-            z, z0, z_row, z_column, *_ = others
+            z, z0, z_row, z_column, _ = others
             for i, j in np.ndindex(side, side):
                 vector.ask_for(builder, place(x, x0, x_row, i, x_column, side + j))
                 vector.ask_for(builder, place(z, z0, z_row, i, z_column, side + j))
@@ -74,16 +70,10 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
             if not finishes:
                 write(emit_sandwich(builder, matrix, pixel), lambda value, where: builder.fadd(
                     vector.load(builder, where, WIDTH), value) if add else value)
-                if slope:
-                    sums = of_channels(*others[-2:])
-                    total = functools.reduce(builder.fadd, products)
-                    vector.store(builder, builder.fadd(vector.load(builder, sums, WIDTH), total), sums)
-                    products.clear()
                 return
             for i, j in np.ndindex(len(matrix), len(matrix)):
                 vector.ask_for(builder, target(i, j), to_write=True)
-            bias = vector.load(builder, of_channels(*others[1:]), WIDTH)
-            results = [(i, j, builder.fadd(value, bias)) for i, j, value in emit_sandwich(builder, matrix, pixel)]
+            results = list(emit_sandwich(builder, matrix, pixel))
             vector.switch(builder, others[0], {
                 STORE: lambda: write(results, lambda value, where: value),
                 ELU: lambda: write(results, lambda value, where: emit_elu(builder, value)),
@@ -94,8 +84,8 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
 
     if slope:
         @intrinsic
-        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha, sums, s0):
-            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha, sums, s0), emit
+        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
+            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
     elif finishes:
         @intrinsic
         def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
@@ -117,64 +107,25 @@ def emit_sandwich(builder, matrix, pixel):
 
 
 def times(builder, matrix, values):
-    """Matrix times vector, where each entry of the vector is `WIDTH` floats.
-
-    Of two columns that differ in signs only, each row needs the sum of their values or the difference; of two such rows, what is
-    the same in both is computed once, and likewise what is opposite.
-    """
-    matrix, values = np.array(matrix, np.float64), list(values)
-    for j, k in alike(matrix.T):
-        same = matrix[:, j] == matrix[:, k]
-        values[j], values[k] = builder.fadd(values[j], values[k]), builder.fsub(values[j], values[k])
-        matrix[:, j], matrix[:, k] = matrix[:, j] * same, matrix[:, j] * ~same
-    results = {}
-    for i, k in alike(matrix):
-        same = matrix[i] == matrix[k]
-        opposite, factor = without_factor(matrix[i] * ~same)
-        both = combination(builder, matrix[i] * same, values), combination(builder, opposite, values)
-        results[i], results[k] = plus(builder, *both, factor), plus(builder, *both, -factor)
-    return [results[i] if i in results else combination(builder, row, values) for i, row in enumerate(matrix)]
-
-
-def alike(rows):
-    """Pairs of rows of three numbers or more, besides zeros, that are the same in some and opposite in the others."""
-    taken = set()
-    for i, k in itertools.combinations(range(len(rows)), 2):
-        same = rows[i] == rows[k]
-        if (not {i, k} & taken and np.array_equal(abs(rows[i]), abs(rows[k])) and np.count_nonzero(rows[i]) >= 3
-                and rows[i][same].any() and not same.all()):
-            taken |= {i, k}
-            yield i, k
-
-
-def without_factor(row):
-    """The row divided by one of its numbers, if that is possible without rounding, and that number."""
-    exact = [f for f in (1.0 if 1 in row else None, *row[row != 0], 1.0) if f and np.all(np.float32(row / f) == row / f)]
-    return row / exact[0], exact[0]
-
-
-def combination(builder, factors, values):
-    """``sum of factor * value``, which begins where there is nothing to multiply, or with the largest factor: never with -1."""
-    total = None
-    for factor, value in sorted(((float(f), v) for f, v in zip(factors, values) if f), key=lambda pair: (pair[0] != 1, -pair[0])):
-        if total is None:
-            total = value if factor == 1 else builder.fmul(vector.constant(factor, WIDTH), value)
-        else:
-            total = plus(builder, total, value, factor)
-    return total
-
-
-def plus(builder, a, b, factor):
-    """``a + factor * b``."""
-    if abs(factor) == 1:
-        return (builder.fadd if factor == 1 else builder.fsub)(a, b)
-    return vector.multiply_add(builder, vector.constant(factor, WIDTH), b, a)
+    """Matrix times vector, where each entry of the vector is `WIDTH` floats."""
+    results = []
+    for row in matrix:
+        total = None
+        for factor, value in sorted(((float(f), v) for f, v in zip(row, values) if f), key=lambda pair: -pair[0]):
+            if total is None:                           # the largest factor comes first, so never a subtraction from nothing
+                total = value if factor == 1 else builder.fmul(vector.constant(factor, WIDTH), value)
+            elif abs(factor) == 1:
+                total = (builder.fadd if factor == 1 else builder.fsub)(total, value)
+            else:
+                total = vector.multiply_add(builder, vector.constant(factor, WIDTH), value, total)
+        results.append(total)
+    return results
 
 
 def plain_sandwich(four, five, add, slope, finishes):
     """The same in loops."""
     @compiled
-    def from_patch(matrix, patch, c, y, y0, y_row, y_column, finish, bias):
+    def from_patch(matrix, patch, c, y, y0, y_row, y_column, finish):
         m, n = matrix.shape
         half = np.empty((m, n), np.float32)
         for i in range(m):
@@ -188,7 +139,7 @@ def plain_sandwich(four, five, add, slope, finishes):
                 for k in range(n):
                     total += half[i, k] * matrix[j, k]
                 place = y0 + i * y_row + j * y_column + c
-                y[place] = total + (y[place] if add else bias)
+                y[place] = total + (y[place] if add else np.float32(0))
                 if finish == ELU:
                     plain_elu(y, place, place + 1, np.float32(1))
                 elif finish == RELU:
@@ -202,15 +153,15 @@ def plain_sandwich(four, five, add, slope, finishes):
         for c in range(WIDTH):
             for i in range(n):
                 for j in range(n):
-                    patch[i, j] = x[x0 + i * x_row + j * x_column + c]
-            from_patch(matrix, patch, c, y, y0, y_row, y_column, finish, bias[bias0 + c])
+                    patch[i, j] = x[x0 + i * x_row + j * x_column + c] + (bias[bias0 + c] if i == j == 1 else np.float32(0))
+            from_patch(matrix, patch, c, y, y0, y_row, y_column, finish)
 
     @compiled
     def transform(side, x, x0, x_row, x_column, y, y0, y_row, y_column):
         transform_and_finish(side, x, x0, x_row, x_column, y, y0, y_row, y_column, STORE, np.zeros(WIDTH, np.float32), 0)
 
     @compiled
-    def transform_with_slope(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha, sums, s0):
+    def transform_with_slope(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
         matrix = four if side == 4 else five
         n = matrix.shape[1]
         patch = np.empty((n, n), np.float32)
@@ -219,6 +170,5 @@ def plain_sandwich(four, five, add, slope, finishes):
                 for j in range(n):
                     output = z[z0 + i * z_row + j * z_column + c]
                     patch[i, j] = x[x0 + i * x_row + j * x_column + c] * (np.float32(1) if output > 0 else output + alpha)
-            sums[s0 + c] += patch.sum()
-            from_patch(matrix, patch, c, y, y0, y_row, y_column, STORE, np.float32(0))
+            from_patch(matrix, patch, c, y, y0, y_row, y_column, STORE)
     return transform_with_slope if slope else transform_and_finish if finishes else transform

@@ -12,9 +12,7 @@ around, since every step is linear: dy goes through A, the 36 products, and B co
 
 The matrices come from polynomials: a convolution multiplies two, and a product of degree 5 is known from its values at five
 points and infinity. A and G evaluate at the points, B interpolates. Usual points are 0, 1, -1, 2, -2, whose powers grow to 8 and
-cost a digit of float32. Those below have a third of that error (`tests/test_kernels.py` measures it; they are the best among
-eighths). And as they come in pairs, p and -p, half of a transform's additions are made once for both: a polynomial's even powers
-are the same at p and -p, its odd ones opposite (`sandwich.py`).
+cost a digit of float32; with 1/2 for 2 the largest error is half of that (Barabasz et al. 2020).
 
 Patches of 5x5 outputs take one more point, 49 products for 225, and have twice the error. It depends on the image which are
 fewer: 14x14 pixels are 16 patches of 4x4, with 576 products, or 9 of 5x5, with 441; 28x28 and 56x56 make no difference. So the
@@ -37,13 +35,13 @@ from .tile import PANELS, ROWS, STORE
 from .vector import LANES
 
 SIDES = 4, 5                                            # of a patch of outputs
-POINTS = {4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2), 5: (1 / 4, -1 / 4, 7 / 8, -7 / 8, 15 / 8, -15 / 8)}
+POINTS = 0, 1, -1, 1 / 2, -2, 2                         # side + 1 of them; the second must be 1: see `transformed_outputs`
 BLOCK = 64 * 36                                         # products in a block, at most: its transforms stay in the nearer caches
 
 
 def matrices(side):
-    """A (side + 2, side), B (side + 2, side + 2) and G (side + 2, 3) for a side's points and infinity."""
-    points = np.array(POINTS[side])
+    """A (side + 2, side), B (side + 2, side + 2) and G (side + 2, 3) for the first points and infinity."""
+    points = np.array(POINTS[:side + 1])
     A, B, G = np.zeros((side + 2, side)), np.zeros((side + 2, side + 2)), np.zeros((side + 2, 3))
     for j, point in enumerate(points):
         others = np.delete(points, j)
@@ -247,7 +245,10 @@ def forward_with_edges(x, U, bias, y, finish, side, top, left, xs, block, V, M):
 
 @compiled
 def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, columns, finish, edge):
-    """``A^t M A + bias`` of T patches, finished, into some columns of y."""
+    """``A^t M A + bias`` of T patches, finished, into some columns of y.
+
+    The bias is added to entry (1, 1) alone, that of the point 1 twice, which A^t [] A adds to all outputs.
+    """
     for t in range(T):
         n, i, j = patch(t0 + t, down, across)
         start, rows, pixels = corner(y, n, i, j, side) + f0, min(side, y.H - i * side), min(side, y.W - j * side)
@@ -261,8 +262,8 @@ def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, column
 
 
 @compiled
-def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z, db):
-    """``Z = A dy A^t`` of T patches, in panels; dy is first multiplied by ELU's slope, read off its outputs y, and added to db."""
+def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z):
+    """``Z = A dy A^t`` of T patches, in panels; dy is multiplied by ELU's slope, read off its outputs y."""
     edge, edge_y = np.empty(side * side * WIDTH, np.float32), np.empty(side * side * WIDTH, np.float32)
     entry = apart(T, dy.C)
     for t in range(T):
@@ -277,7 +278,19 @@ def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z, db):
             a, a0, a_row, a_column = (dy.memory, start + f, dy.row, dy.pitch) if whole else (edge, 0, side * WIDTH, WIDTH)
             b, b0, b_row, b_column = (y.memory, start_y + f, y.row, y.pitch) if whole else (edge_y, 0, side * WIDTH, WIDTH)
             outputs_backward(side, a, a0, a_row, a_column, Z, place(t, f, T), (side + 2) * entry, entry,
-                             b, b0, b_row, b_column, alpha, db, f)
+                             b, b0, b_row, b_column, alpha)
+
+
+@compiled
+def add_bias_gradient(Z, T, side, db):
+    """db += the sum of dy: entry (1, 1) of ``A dy A^t`` is the sum of the patch."""
+    entry = apart(T, len(db))
+    sums = Z[(side + 3) * entry:(side + 4) * entry]
+    for f in range(0, len(db), LANES):
+        for t in range(T):
+            start = place(t, f, T)
+            for lane in range(LANES):
+                db[f + lane] += sums[start + lane]
 
 
 @compiled
@@ -323,7 +336,8 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, block, V, Z, dU, M)
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, side, V, False)
-        transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z, db)
+        transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z)
+        add_bias_gradient(Z, T, side, db)
         add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW)
         add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
 
