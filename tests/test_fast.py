@@ -342,6 +342,24 @@ SCHEDULES = {
     "Winograd, an ELU of another alpha, and a fork to a pool": lambda: graph_of(
         ("a", conv(3, 16, 0), "image"), ("b", conv(16, 16, 1, 3), "a"), ("elu", ELU(0.5), "b"),
         ("pool", MaxPool2D(3, 1, 1), "elu"), ("both", Concat(), "elu", "pool"), ("c", conv(32, 2, 2), "both")),
+    "a fire module, an enlargement and an average": lambda: graph_of(
+        ("s", conv(3, 16, 0), "image"), ("s_norm", BatchNorm2D(16), "s"), ("s_elu", ELU(), "s_norm"),
+        ("a", conv(16, 16, 1), "s_elu"), ("a_elu", ELU(), "a"), ("b", conv(16, 32, 2, 3), "s_elu"), ("b_elu", ELU(), "b"),
+        ("both", Concat(), "a_elu", "b_elu"), ("up", ConvTranspose2D(48, 16, (2, 3), (2, 3), seed=3), "both"),
+        ("c", conv(16, 32, 4), "up"), ("c_elu", ELU(), "c"), ("mean", GlobalAvgPool(), "c_elu"),
+        ("fc", Dense(32, 2, seed=1), "mean")),
+    "a Concat of ELUs": lambda: graph_of(
+        ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(0.5), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(0.5), "b"),
+        ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both")),
+    "a Concat of ELUs that are not alike": lambda: graph_of(
+        ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(0.5), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(), "b"),
+        ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both")),
+    "a Concat of ELUs, one with another reader": lambda: graph_of(
+        ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(), "b"),
+        ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both"), ("sum", Add(), "a_elu", "c")),
+    "an ELU before few channels and before a stride": lambda: graph_of(
+        ("a", conv(3, 5, 0), "image"), ("elu", ELU(0.5), "a"), ("b", conv(5, 3, 1), "elu"), ("c", conv(5, 3, 2), "elu"),
+        ("sum", Add(), "b", "c"), ("d_elu", ELU(), "sum"), ("up", ConvTranspose2D(3, 3, 3, 2, seed=2), "d_elu")),
     "a transposed convolution in a Concat": lambda: graph_of(
         ("up", ConvTranspose2D(3, 3, 3, padding=1, seed=2), "image"), ("wide", ConvTranspose2D(3, 16, 1, seed=3), "image"),
         ("both", Concat(), "up", "wide"), ("c", conv(19, 2, 3), "both")),

@@ -298,7 +298,8 @@ def test_passes_over_pixels_are_their_equations(C):
 
     near(elementwise.column_sums(images(x)), x.sum((0, 1, 2)))
     dx = dy.copy()
-    near(elementwise.elu_slope_sums(images(x), images(dx), np.float32(0.3), images(dx)), (dy * np.where(x > 0, 1, x + 0.3)).sum((0, 1, 2)))
+    near(elementwise.elu_slope_sums(images(x), images(dx), np.float32(0.3), images(dx)),
+         (dy * np.where(x > 0, 1, x + 0.3)).sum((0, 1, 2)))
     near(dx, dy * np.where(x > 0, 1, x + 0.3))
     normalization.moments(images(x), sums, dots)
     near(sums, x.mean((1, 2)))

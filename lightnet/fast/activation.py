@@ -44,7 +44,7 @@ class Activation:
 
 
 def finish(dx, x, onto, x_elu):
-    """What is left to do for some layer's dx: add ``onto``, if any, and multiply by the slope of the ELU that x comes from, if any."""
+    """What is left of a layer's dx: ``onto`` is added, and the backward of ``x_elu`` done, the ELU that x comes from; if any."""
     if onto is not None:
         each(elementwise.add, [dx, onto, dx])
     if x_elu:

@@ -22,9 +22,9 @@ def serves(layer, *arrays):
 
 
 def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
-    """dx, and of a range of images dW, in panels, and db; dy, which may be even, is first multiplied by the slope of ``elu``, if any.
+    """dx, and of a range of images dW, in panels, and db.
 
-    To dx is added ``onto``, if any, and it is multiplied by the slope of ``x_elu``, the ELU that x comes from.
+    dy, which may be even, is first multiplied by the slope of ``elu``, if any. ``onto``, ``x_elu``: see ``activation.finish``.
     """
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image

@@ -171,7 +171,8 @@ class Backward(Together):
         if version_that_ran(node.layer) is kind:
             return {}
         if kind is Conv2D:
-            return {"to_image": self.to_image or before is not None, **self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
+            wanted = {"to_image": self.to_image or before is not None}
+            return {**wanted, **self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
         if kind is ConvTranspose2D:
             return self.to_finish(node, gradients)
         if node.name in self.done:
@@ -195,7 +196,7 @@ class Backward(Together):
         """What a convolution behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
         (name,) = node.inputs
         before, told = self.graph.nodes.get(name), {}
-        if not before or self.readers[name][0] is not node:         # an earlier node reads it too, whose gradient is still to come
+        if not before or self.readers[name][0] is not node:         # an earlier node reads it too: its gradient is still to come
             return {}
         if type(node.layer) is Conv2D and node.layer.is_pointwise and name in gradients:
             told["onto"] = gradients.pop(name)

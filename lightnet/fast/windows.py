@@ -1,13 +1,11 @@
 """Transposed convolution backward where windows lie side by side, kernel = stride, in the place of ``products.py``'s functions.
 
-A pixel of x made a window of KH x KW pixels of y, and its gradients read that window of dy. Through tables it is KH runs, or, in a
-slice of a wider array, KH x KW short ones, between which the processor does not guess how it goes on. As columns it is one. They
-are as many numbers as dy has, and made once for dx and dW. And dx goes first for a few images, then dW: either has 2 MB of
+A pixel of x made a window of KH x KW pixels of y, and its gradients read that window of dy. Through tables it is KH runs, or, in
+a slice of a wider array, KH x KW short ones, between which the processor does not guess how it goes on. As columns it is one.
+They are as many numbers as dy has, and made once for dx and dW. And dx goes first for a few images, then dW: either has 2 MB of
 weights to go through in the paper's upsample, 14x14 windows of 4x4x64, and would find them displaced. Both took 8.3 ms an image
 on a busy Zen 3, and take 7.2.
 """
-
-import numpy as np
 
 import numpy as np
 
@@ -17,7 +15,6 @@ from ..kernels.elementwise import elu_slope
 from ..kernels.images import images
 from ..kernels.packing import no_bias, panels
 from ..kernels.product import multiply
-from ..kernels.runs import in_sixteens
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
 from .products import NOTHING, room, steps, weights
@@ -26,14 +23,16 @@ NEAR = 1 << 22                                          # bytes of columns: four
 
 
 def serves(layer, x, dy):
-    """Whether windows cover dy without gaps, and channels come in sixteens."""
+    """Whether windows cover dy without gaps, and x's channels come in sixteens."""
     return (layer.kernel == layer.stride and dy.shape[1:3] == tuple(side * K for side, K in zip(x.shape[1:3], layer.kernel))
-            and not any(map(any, layer.padding)) and in_sixteens(dy.shape[3]) == dy.shape[3] and x.shape[3] % LANES == 0)
+            and not any(map(any, layer.padding)) and x.shape[3] % LANES == 0)
 
 
 def gradients(x, dy, weight, dx, x_elu=None):
-    """``dx = im2col(dy) @ W``, times the slope of the ELU that x comes from, if any; of a range of images ``dW = im2col(dy).T @ x``, in
-    panels, and db."""
+    """``dx = im2col(dy) @ W``, and of a range of images ``dW = im2col(dy).T @ x``, in panels, and db.
+
+    ``x_elu``: the ELU that x comes from, if any, whose backward is done as well.
+    """
     KH, KW, C, F = weight.shape
     (H, W), K, one = x.shape[1:3], KH * KW * C, (1, 1)
     pitch = K + LANES                                   # not a power of two

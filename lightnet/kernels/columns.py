@@ -7,7 +7,7 @@
 
 from .compiling import compiled
 from .elementwise import begin
-from .runs import copy_run
+from .runs import copy_run, in_sixteens
 
 
 @compiled
@@ -34,10 +34,15 @@ def add_windows(cols, x, bias, KH, KW, SH, SW, top, left):
 @compiled
 def windows_of(x, KH, KW, columns, sums):
     """``columns[n, i, j, (p, q, :)] = x[n, i*KH + p, j*KW + q]``, and each of x's channels is added to its sum."""
+    whole, step = in_sixteens(x.C), KW * x.pitch
     for n in range(x.N):
         for i in range(columns.H):
             for p in range(KH):
                 for q in range(KW):
-                    start = begin(x, n, i * KH + p) + q * x.pitch
-                    copy_run(x.C, columns.W, x.memory, start, KW * x.pitch, x.memory, start, KW * x.pitch, columns.memory,
-                             begin(columns, n, i) + (p * KW + q) * x.C, columns.pitch, sums, 0, sums, 0)
+                    start, to = begin(x, n, i * KH + p) + q * x.pitch, begin(columns, n, i) + (p * KW + q) * x.C
+                    copy_run(whole, columns.W, x.memory, start, step, x.memory, start, step, columns.memory, to, columns.pitch,
+                             sums, 0, sums, 0)
+                    for j in range(columns.W if whole < x.C else 0):
+                        for c in range(whole, x.C):
+                            columns.memory[to + j * columns.pitch + c] = x.memory[start + j * step + c]
+                            sums[c] += x.memory[start + j * step + c]

@@ -13,8 +13,8 @@ from .tile import ADD, STORE
 
 
 @compiled
-def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu, to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped,
-             start, stop):
+def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu,
+             to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped, start, stop):
     """Of images start to stop ``dx = dy @ W.T``, and their ``dW = x.T @ dy``; ``db += sum of dy``.
 
     With has_elu dy is first multiplied by the slope of y, block by block in ``sloped``. It may be one pixel for each image, which

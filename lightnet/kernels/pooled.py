@@ -1,8 +1,8 @@
 """A convolution, the max pool behind it and the ELU behind that, one image after the other, in one call from Python.
 
-What the convolution computes of an image stays in the third-level cache, until the pool has read it and the next image's takes its
-place. Three calls for each image took a fifth of the paper's first layer: between two calls all that Python looks at leaves the
-caches, and comes back from memory.
+What the convolution computes of an image stays in the third-level cache until the pool has read it, and the next image's takes
+its place. Three calls for each image took a sixth of what the paper's first layer does: between two calls all that Python looks
+at leaves the caches, and comes back from memory.
 """
 
 from .compiling import compiled
@@ -15,8 +15,9 @@ from .tile import STORE
 
 @compiled
 def forward(x, tables, weights, bias, between, pool, alpha, y, winner, scratch):
-    """y: the pool's ELU; winner (N * ...,): its winners. x: `Images`, padded; tables: the convolution's; between: `Images`, room for its
-    output of one image; pool: `winners.Window`.
+    """y: the pool's ELU; winner (N * ...,): its winners.
+
+    x: `Images`, padded; tables: the convolution's; between: `Images`, room for its output of one image; pool: `winners.Window`.
     """
     for n in range(y.N):
         one_x, one_y = some_images(x, n, n + 1), some_images(y, n, n + 1)

@@ -16,7 +16,6 @@ from numba.extending import intrinsic
 from . import vector
 from .asking import ask_for
 from .compiling import compiled
-from .elementwise import channels
 from .exponential import emit_elu, emit_relu, plain_elu
 from .tile import ELU, RELU, STORE
 

@@ -21,8 +21,8 @@ MOST = 8                                                # sixteens of channels a
 def run(compute, constants, sums):
     """An intrinsic that goes through ``count`` pixels of x, y and z, so far apart, with that many channels: whole sixteens.
 
-    ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write to z, which may be x or y, or
-    None, and what to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step``
+    ``compute(builder, x, y, *constants)`` emits what becomes of 16 numbers of x and y: what to write to z, which may be x or y,
+    or None, and what to add to the sums. There are so many constants of each channel and so many sums, ``k_step`` and ``s_step``
     apart.
     """
     if not vector.HAS_IR:

@@ -9,9 +9,9 @@ them. `over_images` wants its results, and begins with what waits; so does whoev
 
 **The same bits for any number of threads.** What is summed over the batch is summed in a few ranges of images that depend on the
 batch's size alone (`groups`), and then range by range, in order. Threads only decide who computes a range. Few, because each has
-gradients of its own to write and to add, and because a call from Python is dear in a step: no cache holds the interpreter's objects
-any more, and what takes 20 us by itself takes 200 (Zen 3). With four ranges for eight a step on one thread took 5 % less. So of a
-batch of 32 no more than four threads compute the sums.
+gradients of its own to write and to add, and because a call from Python is dear in a step: no cache holds the interpreter's
+objects any more, and what takes 20 us by itself takes 200 (Zen 3). With four ranges for eight a step on one thread took 5 % less.
+The price: of a batch of 32 no more than four threads compute the sums.
 """
 
 import functools

@@ -26,8 +26,12 @@ training, for 0.39.
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses and stores,
 and while these are worked out the multipliers run dry: for 40 cycles so, for 110 with that loop left to Numba. (16 steps, as in
-fire2, are 288.) It is what is fetched from the stack that costs: so the sums begin with the bias, which stays in two registers,
-and the inner loop is not unrolled, for which LLVM would want twice the addresses. Both versions are tested to agree.
+fire2, are 288.) It is what is fetched from the stack that costs: so the sums begin with the bias, which stays in two registers.
+
+A step of 12 multiply-adds with AVX2 takes 14 further instructions. By itself that is no loss: six start in a cycle, and the
+multiply-adds take six cycles. But a core that another thread works on as well, as on most rented machines, starts half as many
+for each. So two steps make one turn, with one request and one jump, 24 instructions a step for 26: up to 8 % of what the tile
+takes there. LLVM does not do it itself, for it would want twice the addresses. Both versions are tested to agree.
 """
 
 import numpy as np
@@ -41,8 +45,7 @@ from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 ASK_FOR_B = vector.has_avx512()                         # with AVX2 a step is six cycles, and each instruction counts
-UNROLL = int(__import__("os").environ.get("UNROLL", "2"))
-ASK_EVERY = min(2, UNROLL)
+TOGETHER = 1 if vector.has_avx512() else 2              # steps in one turn of the inner loop
 AHEAD = 192 * LANES                                     # how far ahead: 192 steps of k, if b is packed
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
@@ -76,13 +79,17 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             return builder.load(place(table, *index))
 
         def what_follows(r, at_a):
-            """Where to ask for a's next numbers, and how far on from step to step: a line each, if rows follow each other."""
+            """Where to ask for a's next numbers, and how far on from step to step: a line a turn, if rows follow each other.
+
+            Else it is what row r reads some steps later; of two steps in a turn a tile asks for one, the next tile for the other.
+            """
             if len(at_a) == 1:
                 return at_a[0], integer(1)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
-            turn = builder.urem(builder.udiv(r, integer(len(at_a))), integer(ASK_EVERY))
-            far = builder.select(side_by_side, integer(LINES_ON * LANES), builder.mul(step_a, builder.add(integer(STEPS_ON), turn)))
-            pace = builder.select(side_by_side, integer(LANES // ASK_EVERY), integer(1))
+            tile = builder.urem(builder.udiv(r, integer(len(at_a))), integer(TOGETHER))
+            far = builder.mul(step_a, builder.add(integer(STEPS_ON), tile))
+            far = builder.select(side_by_side, integer(LINES_ON * LANES), far)
+            pace = builder.select(side_by_side, integer(LANES // TOGETHER), integer(1))
             return vector.kept(builder, builder.gep(at_a[0], [far])), pace
 
         def sums_of(height, r, a0, panels, biases):
@@ -94,7 +101,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                 at_b = [vector.kept(builder, place(b, panel, entry(segments_b, s))) for panel in panels]
                 follows, pace = what_follows(r_here, at_a)
 
-                def one(i, j, sums, asks=False):
+                def step(i, j, sums, asks):
                     sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
                     for panel in at_b if ASK_FOR_B else ():
                         vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
@@ -104,24 +111,21 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                     pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
                     return [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
 
-                def steps(k, moving):
-                    i, j, *sums = moving                        # how far the segment is read, in a and in b
-                    for u in range(UNROLL):
-                        i, j = vector.in_loop(builder, i), (vector.in_loop(builder, j) if u else j)
-                        sums = one(i, j, sums, u % ASK_EVERY == 0)
-                        i, j = builder.add(i, step_a), builder.add(j, step_b)
-                    return [i, j, *sums]
-
-                def single(k, moving):
-                    i, j, *sums = moving
-                    i = vector.in_loop(builder, i)
-                    return [builder.add(i, step_a), builder.add(j, step_b), *one(i, j, sums, UNROLL == 1)]
+                def steps(count):
+                    def turn(k, moving):
+                        i, j, *sums = moving                    # how far the segment is read, in a and in b
+                        for u in range(count):
+                            i, j = vector.in_loop(builder, i), vector.in_loop(builder, j) if u else j
+                            sums = step(i, j, sums, u == 0)
+                            i, j = builder.add(i, step_a), builder.add(j, step_b)
+                        return [i, j, *sums]
+                    return turn
                 begin = [integer(0), integer(0), *sums]
-                if UNROLL == 1:
-                    return vector.loop(builder, length, begin, single)[2:]
-                whole, rest = builder.udiv(length, integer(UNROLL)), builder.urem(length, integer(UNROLL))
-                begin = vector.where(builder, whole, begin, lambda: vector.loop(builder, whole, begin, steps))
-                return vector.where(builder, rest, begin, lambda: vector.loop(builder, rest, begin, single))[2:]
+                if TOGETHER == 1:
+                    return vector.loop(builder, length, begin, steps(1))[2:]
+                turns, rest = builder.udiv(length, integer(TOGETHER)), builder.urem(length, integer(TOGETHER))
+                most = vector.where(builder, turns, begin, lambda: vector.loop(builder, turns, begin, steps(TOGETHER)))
+                return vector.where(builder, rest, most, lambda: vector.loop(builder, rest, most, steps(1)))[2:]
             return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
         def stored(sums, r, outs):
