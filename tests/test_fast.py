@@ -357,6 +357,9 @@ SCHEDULES = {
     "a Concat of ELUs, one with another reader": lambda: graph_of(
         ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(), "b"),
         ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both"), ("sum", Add(), "a_elu", "c")),
+    "a 1x1 convolution between an ELU and a pool": lambda: graph_of(
+        ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(), "a"), ("b", conv(16, 32, 1), "a_elu"), ("b_elu", ELU(), "b"),
+        ("pool", MaxPool2D(2), "b_elu"), ("c", conv(32, 2, 2), "pool")),
     "an ELU before few channels and before a stride": lambda: graph_of(
         ("a", conv(3, 5, 0), "image"), ("elu", ELU(0.5), "a"), ("b", conv(5, 3, 1), "elu"), ("c", conv(5, 3, 2), "elu"),
         ("sum", Add(), "b", "c"), ("d_elu", ELU(), "sum"), ("up", ConvTranspose2D(3, 3, 3, 2, seed=2), "d_elu")),

@@ -34,7 +34,7 @@ def backward(layer, dy, elu=None, pool=None, to_image=True, onto=None, x_elu=Non
     """
     (x,) = layer.cache
     onto = onto if onto is None else regular(onto)
-    in_blocks = pointwise.serves(layer, x, dy, *(elu.cache if elu else ()), *(() if onto is None else (onto,)))
+    in_blocks = not pool and pointwise.serves(layer, x, dy, *(elu.cache if elu else ()), *(() if onto is None else (onto,)))
     if not (in_blocks and elu and is_even(dy)):
         dy = regular(dy)
     dx, weight = memory.empty(x.shape), layer.params["weight"]

@@ -6,6 +6,7 @@ from ..kernels import memory, pooling
 from ..kernels.elementwise import column_sums
 from ..kernels.images import contiguous, evenly, everywhere, images, regular
 from ..kernels.threads import later
+from .activation import copied
 
 
 class MaxPool2D:
@@ -61,12 +62,13 @@ class GlobalAvgPool:
         return y
 
     @staticmethod
-    def backward(layer, dy):
-        """Every pixel gets ``dy / (H * W)``, and is not written down: see `evenly`."""
+    def backward(layer, dy, even=False):
+        """Every pixel gets ``dy / (H * W)``. ``even``: who gets dx can do with one pixel of each image, see `evenly`."""
         ((_, H, W, _),) = layer.cache
         dy, pixels = contiguous(dy), np.empty(dy.shape, np.float32)
         later(lambda start, stop: np.divide(dy[start:stop], np.float32(H * W), out=pixels[start:stop]), len(dy))
-        return evenly(pixels, H, W)
+        dx = evenly(pixels, H, W)
+        return dx if even else copied(dx)
 
 
 def is_pooled(layer):

@@ -26,6 +26,7 @@ What a version is told, by keyword:
                 onto        MaxPool2D, 1x1  what to add to dx
                 x_elu       convolutions    the ELU that x comes from: multiply dx by its slope
                 done        ELU             True: whose dy this is has done that
+                even        GlobalAvgPool   True: one pixel of dx will do for all of an image
                 postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it
                 elu, pool   Conv2D          the layers that have handed it on
                 to_image    Conv2D          False: nobody wants dx
@@ -37,7 +38,7 @@ from ..backend import version_for, version_for_class, version_that_ran
 from ..kernels import memory
 from ..kernels.images import is_even, is_regular
 from ..kernels.threads import together
-from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, MaxPool2D, ReLU
+from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
 from . import winograd
 from .activation import is_kept
 from .pooling import is_pooled
@@ -177,6 +178,8 @@ class Backward(Together):
             return self.to_finish(node, gradients)
         if node.name in self.done:
             return {"done": True}
+        if kind is GlobalAvgPool:
+            return {"even": bool(before) and version_that_ran(before.layer) is not type(before.layer)}
         if node.inputs[0] in self.left:                 # the pool behind this ELU left both to the convolution
             return {"postponed": True}
         if kind is MaxPool2D and node.inputs[0] in gradients:
