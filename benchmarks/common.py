@@ -154,9 +154,9 @@ def peak(quick):
     def job(start, stop):
         out, scratch = Flat(np.zeros(P * F, np.float32)), np.empty(1, np.float32)
         product.multiply(convolution, (stop - start) * repeats, x, weight, out, bias, tile.STORE, scratch)
-    threads.run(job, threads.MANY, threads.MANY)            # compiles, and wakes the threads
+    threads.run(job, threads.MANY, threads.MANY)                # compiles, and wakes the threads
     start = time.perf_counter()
-    threads.run(job, threads.MANY, threads.MANY)            # so many equal jobs: each thread takes one until none is left
+    threads.run(job, threads.MANY, threads.MANY)                # so many equal jobs: each thread takes one until none is left
     return threads.MANY * repeats * 2 * P * C * F / (time.perf_counter() - start) / 1e9
 
 

@@ -179,7 +179,8 @@ class Backward(Together):
         if node.name in self.done:
             return {"done": True}
         if kind is GlobalAvgPool:
-            return {"even": bool(before) and version_that_ran(before.layer) is not type(before.layer)}
+            kind = before and type(before.layer)
+            return {"even": kind in OVER_INPUT and version_that_ran(before.layer) is not kind}      # others would copy it
         if node.inputs[0] in self.left:                 # the pool behind this ELU left both to the convolution
             return {"postponed": True}
         if kind is MaxPool2D and node.inputs[0] in gradients:

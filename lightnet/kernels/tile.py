@@ -19,7 +19,7 @@ multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's 
 
 While it multiplies it asks, with AVX-512, for the part of ``b`` that it will need 192 steps later: where weights come from far
 and each serves few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And always for what
-``a`` needs next, one line in each step: a batch's images come from memory, and the processor, which sees nine rows read side by
+``a`` needs next, one line in each turn: a batch's images come from memory, and the processor, which sees nine rows read side by
 side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of
 training, for 0.39.
 
