@@ -1,5 +1,7 @@
 """3x3 convolution with stride 1 by Winograd's method (``kernels/winograd.py``), in the place of ``products.py``'s functions."""
 
+import math
+
 import numpy as np
 
 from ..kernels import memory
@@ -19,12 +21,13 @@ def correlation(x, weight, bias, padding, y, finish):
     C, size, bias = weight.shape[2], y.shape[1:3], bias_panels(bias)
     side = kernel.side_for(*size)
     U = kernel.packed_weights(contiguous(weight), side)
+    shape, block, top, left = room(x, padding, side, size, kernel.most(side) // 2)
+    scratch = math.prod(shape), kernel.entries(side) * kernel.apart(block, C), kernel.some_panels(ROWS, side)
+    x, y = images(contiguous(x)), images(y)
 
     def job(start, stop):
-        xs, block, top, left = room(stop - start, x, padding, side, size, kernel.most(side) // 2)
-        V, M = memory.empty((kernel.entries(side) * kernel.apart(block, C),)), memory.empty((kernel.some_panels(ROWS, side),))
-        kernel.forward_with_edges(images(contiguous(x[start:stop])), U, bias, images(y[start:stop]), finish,
-                                  side, top, left, xs, block, V, M)
+        xs, V, M = memory.several(*scratch)
+        kernel.forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, images(xs.reshape(shape)), block, V, M)
     return job
 
 
@@ -33,28 +36,29 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     (C, F), size = weight.shape[2:], dy.shape[1:3]
     side, zeros, alpha = kernel.side_for(*size), no_bias(max(C, F)), np.float32(elu.alpha if elu else 1)
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
+    shape, block, top, left = room(x, padding, side, size, kernel.most(side))
+    scratch = (math.prod(shape), math.prod(shape), *(kernel.entries(side) * kernel.apart(block, channels) for channels in (C, F)),
+               *(kernel.some_panels(rows, side) for rows in (C, block)))
+    x, dy, dx, y = images(contiguous(x)), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)     # slope 1
 
     def job(start, stop):
-        xs, block, top, left = room(stop - start, x, padding, side, size, kernel.most(side))
-        dxs = images(memory.empty((xs.N, xs.H, xs.W, C)))
-        V, Z = (memory.empty((kernel.entries(side) * kernel.apart(block, channels),)) for channels in (C, F))
-        dU, M = (memory.empty((kernel.some_panels(rows, side),)) for rows in (C, block))
+        xs, dxs, V, Z, dU, M = memory.several(*scratch)
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)
-        y = images(elu.cache[0][start:stop]) if elu else everywhere(1, F)               # the slope at 1 is 1
-        kernel.backward_with_edges(images(contiguous(x[start:stop])), images(dy[start:stop]), y, alpha, Ut, zeros,
-                                   images(dx[start:stop]), dW.reshape(-1), db, side, top, left, xs, dxs, block, V, Z, dU, M)
+        xs, dxs = images(xs.reshape(shape)), images(dxs.reshape(shape))
+        kernel.backward_with_edges(x, dy, start, stop, y, alpha, Ut, zeros, dx, dW.reshape(-1), db, side, top, left, xs, dxs,
+                                   block, V, Z, dU, M)
         return dW, db
     return job
 
 
-def room(count, x, padding, side, size, most):
-    """For some of so many images, with zeros around them: enough for a block of patches. And patches in a block, top and left.
+def room(x, padding, side, size, most):
+    """The shape of some images with zeros around them: enough for a block of patches. And patches in a block, top and left.
 
     There are at most so many in a block. Forward takes half of what backward does: all of U passes over a block's V, which has
     to stay near meanwhile; backward, with fewer patches, would go through U and dU too often.
     """
     (top, bottom), (left, right) = kernel.to_whole_patches(side, padding, size)
     patches = kernel.patches(side, *size)
-    enough = min(count, max(1, most // patches))
+    enough = min(len(x), max(1, most // patches))
     shape = enough, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]
-    return images(memory.empty(shape)), kernel.block_of(enough * patches, most), top, left
+    return shape, kernel.block_of(enough * patches, most), top, left

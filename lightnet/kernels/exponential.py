@@ -48,44 +48,42 @@ Q, Q_SIXTEENTHS = fitted(1 / 2, 5), fitted(1 / 32, 2)
 
 
 def emit_elu(builder, x, alpha=None):
-    """Instructions for ``x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere; x a vector, alpha too, or None for 1."""
+    """Instructions for ``x`` where x > 0, ``alpha * (exp(x) - 1)`` elsewhere; x a vector, alpha too, or None for 1.
+
+    With alpha 1 it is the larger one of x and ``exp(min(x, 0)) - 1``, since exp(x) - 1 is never below x: one instruction chooses.
+    """
     zero = vector.constant(0, x.type.count)
     if x.type.count == 16 and vector.has_avx512():
-        less = times_alpha(builder, emit_by_table(builder, x), alpha)
+        less = emit_by_table(builder, x)
+        less = less if alpha is None else builder.fmul(alpha, less)
         return builder.select(builder.fcmp_ordered(">", x, zero), x, less)
-    less = times_alpha(builder, emit_by_shift(builder, builder.select(builder.fcmp_ordered("<", x, zero), x, zero)), alpha)
+    if alpha is None:
+        less = emit_by_shift(builder, x, np.finfo(np.float32).tiny)     # for 0: LLVM would take two instructions for a minimum
+        return builder.select(builder.fcmp_ordered("<", x, less), less, x)
     # A sum of which one term is 0, not a choice of one of two: where x was just loaded, LLVM would make of a choice a store of
     # some lanes only, which takes 40 cycles on processors with AVX2.
-    return builder.fadd(emit_relu(builder, x), less)
+    return builder.fadd(emit_relu(builder, x), builder.fmul(alpha, emit_by_shift(builder, x, 0)))
 
 
-def times_alpha(builder, less, alpha):
-    """The factor, if there is one."""
-    return less if alpha is None else builder.fmul(alpha, less)
-
-
-def at_least(builder, x, bound):
-    """max(x, bound); NaN stays."""
-    bound = vector.constant(bound, x.type.count)
-    return builder.select(builder.fcmp_ordered("<", x, bound), bound, x)
-
-
-def emit_by_shift(builder, x):
-    """``exp(x) - 1`` for x <= 0, with 2^n from its exponent field."""
+def emit_by_shift(builder, x, highest):
+    """``exp(min(x, highest)) - 1`` for a highest of about 0, with 2^n from its exponent field; as if NaN were highest."""
     lanes = x.type.count
     bits = ir.VectorType(ir.IntType(32), lanes)
-    log2e, to_integer = vector.constant(np.log2(np.e), lanes), vector.constant(TO_INTEGER, lanes)
-    x = at_least(builder, x, LOWEST)
-    shifted = vector.multiply_add(builder, x, log2e, to_integer)
-    n = builder.fsub(shifted, to_integer)
-    r = vector.multiply_add(builder, x, log2e, builder.fneg(n))
+    highest, below = vector.constant(highest, lanes), vector.constant(LOWEST * np.log2(np.e), lanes)
+    to_integer = vector.constant(TO_INTEGER, lanes)
+    x = builder.select(builder.fcmp_ordered("<", x, highest), x, highest)
+    t = builder.fmul(x, vector.constant(np.log2(np.e), lanes))
+    t = builder.select(builder.fcmp_ordered(">", t, below), t, below)
+    shifted = builder.fadd(t, to_integer)
+    r = builder.fsub(t, builder.fsub(shifted, to_integer))
     power = builder.bitcast(builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [23] * lanes)), x.type)
     return emit_less(builder, power, r, Q)
 
 
 def emit_by_table(builder, x):
     """The same with AVX-512, n in sixteenths; for x > 0 any number."""
-    t = at_least(builder, builder.fmul(x, vector.constant(np.log2(np.e), 16)), LOWEST_POWER)
+    t, lowest = builder.fmul(x, vector.constant(np.log2(np.e), 16)), vector.constant(LOWEST_POWER, 16)
+    t = builder.select(builder.fcmp_ordered("<", t, lowest), lowest, t)                     # NaN stays
     n = vector.rounded(builder, t, 4)
     sixteenth = vector.entries(builder, SIXTEENTHS, builder.fadd(t, vector.constant(TO_SIXTEENTHS, 16)))
     return emit_less(builder, vector.scaled(builder, sixteenth, n), builder.fsub(t, n), Q_SIXTEENTHS)

@@ -62,7 +62,8 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
     """The equation above for ``images`` images, from the begin of a, b and out; scratch has ``tables.scratch`` numbers.
 
     Where all images have one ``out`` (a stride of 0), it becomes their sum. A bias needs an out for each image, and tables that
-    are not packed; an ELU or ReLU needs all segments in one block. (Weight gradients have neither.)
+    are not packed; an ELU or ReLU needs all segments in one block, and the steps of ``tables.convolution``. (Weight gradients
+    have neither.)
     """
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)
@@ -110,7 +111,7 @@ def one_pass(tables, part, a, b, out, bias):
 
 @compiled
 def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scratch):
-    """The same from copies: all of b in panels, and of a the rows of each block side by side.
+    """The same from copies: all of b in panels, and of a each block's rows, sixteen side by side.
 
     Pixels of an image lie hundreds of numbers apart, often a power of two, and then displace each other from the cache. A copy
     is read from end to end, and serves many tiles.
@@ -119,14 +120,13 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
     segments_a, segments_b = tables.segments_a[start:stop], tables.segments_b[start:stop]
     for p in range(panels):
         copy_columns(segments_b, tables.length, tables.step_b, b, b0 + tables.panels_b[p], scratch, p * K * LANES)
-    side_by_side, zero, in_panels = np.arange(BLOCK * ROWS), np.zeros(1, np.int64), np.arange(panels) * (K * LANES)
-    aside = panels * K * LANES
+    numbers, zero, in_panels = np.arange(BLOCK * ROWS), np.zeros(1, np.int64), np.arange(panels) * (K * LANES)
+    in_block, aside = numbers // LANES * (K * LANES) + numbers % LANES, panels * K * LANES
     for r0 in range(0, rows, BLOCK * ROWS):
         r1 = min(r0 + BLOCK * ROWS, rows)
         copy_rows(tables.rows[r0:r1], segments_a, tables.length, tables.step_a, a, a0, scratch, aside)
-        # the one segment in one block, not packed again
-        copied = Tables(side_by_side[:r1 - r0], zero, r1 - r0, in_panels, zero, LANES, K, tables.rows_out[r0:r1],
-                        tables.panels_out, 1, 0)
+        copied = Tables(in_block[:r1 - r0], zero, LANES, in_panels, zero, LANES, K, tables.rows_out[r0:r1], tables.panels_out,
+                        block=1, packed=0)              # the one segment, not packed again
         one_pass(copied, Part(0, 1, 1, False, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
 
 
@@ -143,22 +143,28 @@ def copy_columns(segments, length, step, b, b0, panel, k):
 
 @compiled
 def copy_rows(rows, segments, length, step, a, a0, block, k):
-    """Some rows of a, transposed: for each k one number of each row, side by side."""
-    R = len(rows)
+    """Some rows of a, transposed: for each k one number of each of 16 rows side by side, then the next 16 rows."""
+    R, panel = len(rows), len(segments) * length * LANES
     first = 0
     while first < R:                                    # runs of rows that begin at neighbouring numbers
         last = first + 1
         while last < R and rows[last] == rows[last - 1] + 1:
             last += 1
-        place = k + first
+        line = k
         for s in range(len(segments)):
-            i = a0 + rows[first] + segments[s]
+            i = a0 + rows[first] + segments[s] - first
             for _ in range(length):
-                source, target = a[i:i + last - first], block[place:place + last - first]
-                for m in range(last - first):
-                    target[m] = source[m]
+                m = first
+                while m < last:
+                    place = line + m // LANES * panel + m % LANES
+                    if m % LANES == 0 and m + LANES <= last:
+                        copy_sixteen(a, i + m, block, place, LANES)
+                        m += LANES
+                    else:
+                        block[place] = a[i + m]
+                        m += 1
                 i += step
-                place += R
+                line += LANES
         first = last
 
 

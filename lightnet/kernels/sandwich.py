@@ -67,12 +67,13 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
         def transformed(matrix):
             if slope:
                 ask_for_next(np.shape(matrix)[1])
+            if slope or finishes:
+                for i, j in np.ndindex(len(matrix), len(matrix)):
+                    vector.ask_for(builder, target(i, j), to_write=True)
             if not finishes:
                 write(emit_sandwich(builder, matrix, pixel), lambda value, where: builder.fadd(
                     vector.load(builder, where, WIDTH), value) if add else value)
                 return
-            for i, j in np.ndindex(len(matrix), len(matrix)):
-                vector.ask_for(builder, target(i, j), to_write=True)
             results = list(emit_sandwich(builder, matrix, pixel))
             vector.switch(builder, others[0], {
                 STORE: lambda: write(results, lambda value, where: value),

@@ -19,19 +19,22 @@ multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's 
 
 While it multiplies it asks, with AVX-512, for the part of ``b`` that it will need 192 steps later: where weights come from far
 and each serves few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And always for what
-``a`` needs next, one line in each turn: a batch's images come from memory, and the processor, which sees nine rows read side by
-side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of
-training, for 0.39.
+``a`` needs next, a line every second step: a batch's images come from memory, and the processor, which sees nine rows read side
+by side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of
+training, for 0.39. Before a long sum it asks for the places of the result: stores wait for each other, and one to memory that is
+not near waits long (5 % of the largest layers' time).
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses and stores,
 and while these are worked out the multipliers run dry: for 40 cycles so, for 110 with that loop left to Numba. (16 steps, as in
 fire2, are 288.) It is what is fetched from the stack that costs: so the sums begin with the bias, which stays in two registers.
 
-A step of 12 multiply-adds with AVX2 takes 14 further instructions. By itself that is no loss: six start in a cycle, and the
-multiply-adds take six cycles. But a core that another thread works on as well, as on most rented machines, starts half as many
-for each. So two steps make one turn, with one request and one jump, 24 instructions a step for 26: up to 8 % of what the tile
-takes there. LLVM does not do it itself, for it would want twice the addresses. Both versions are tested to agree.
+A step with AVX2 is 12 multiply-adds and 8 loads, and what goes on and asks comes on top. By itself that is no loss: six
+instructions start in a cycle, and the multiply-adds take six cycles. But a core that another thread works on as well, as on most
+rented machines, starts half as many for each. So four steps make one turn, with two requests and one jump; and where the tile
+knows the steps in a and b when it is compiled, they stand in the loads' addresses, and nothing is added up between them. 21.75
+instructions a step for 26: the products of Winograd's method took 13 % less there, with the known steps alone. LLVM does not do
+it itself, for it would want twice the addresses. Both versions are tested to agree.
 """
 
 import numpy as np
@@ -45,9 +48,13 @@ from .vector import LANES, integer
 
 STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
 ASK_FOR_B = vector.has_avx512()                         # with AVX2 a step is six cycles, and each instruction counts
-TOGETHER = 1 if vector.has_avx512() else 2              # steps in one turn of the inner loop
 AHEAD = 192 * LANES                                     # how far ahead: 192 steps of k, if b is packed
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
+LONG = 96                                               # steps from which on there is time to ask for out's places
+TOGETHER = 1 if vector.has_avx512() else 4              # steps in one turn of the inner loop
+EACH = min(TOGETHER, 2)                                 # one of so many asks for what a needs next; a turn of unknown steps
+NEAR, PACKED = (1, LANES), (LANES, LANES)               # steps of a and b that the tile knows: pixels and weights; both packed
+FEW = 9 if vector.has_avx512() else 3                   # rows of tiles that know none: they are rare, and so it compiles faster
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
 
 
@@ -78,83 +85,111 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
         def entry(table, *index):
             return builder.load(place(table, *index))
 
-        def what_follows(r, at_a):
-            """Where to ask for a's next numbers, and how far on from step to step: a line a turn, if rows follow each other.
+        def what_follows(t, r, at_a, step_a, together):
+            """Where to ask for a's next numbers, in a turn, and how far on from step to step: a line, if rows follow each other.
 
-            Else it is what row r reads some steps later; of two steps in a turn a tile asks for one, the next tile for the other.
+            Else it is what row r reads some steps later; of two steps a tile asks for one, the next tile for the other.
             """
             if len(at_a) == 1:
-                return at_a[0], integer(1)
+                return at_a, integer(1)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
-            tile = builder.urem(builder.udiv(r, integer(len(at_a))), integer(TOGETHER))
-            far = builder.mul(step_a, builder.add(integer(STEPS_ON), tile))
+            odd = builder.and_(t, integer(EACH - 1))
+            far = builder.mul(step_a, builder.add(integer(STEPS_ON), odd))
             far = builder.select(side_by_side, integer(LINES_ON * LANES), far)
-            pace = builder.select(side_by_side, integer(LANES // TOGETHER), integer(1))
-            return vector.kept(builder, builder.gep(at_a[0], [far])), pace
+            further = builder.select(side_by_side, integer(LANES), builder.mul(step_a, integer(EACH)))
+            places = [builder.gep(at_a[0], [far])]
+            for _ in range(together // EACH - 1):
+                places.append(builder.gep(places[-1], [further]))
+            return [vector.kept(builder, p) for p in places], builder.select(side_by_side, integer(LANES // EACH), integer(1))
 
-        def sums_of(height, r, a0, panels, biases):
+        def sums_of(steps, height, t, r, a0, panels, biases):
             """The tile itself, beginning with the bias: a row's sums of all panels, then the next row's."""
+            through_a, through_b = steps
+            together = EACH if steps == (step_a, step_b) else TOGETHER
+
             def segment(s, sums):
                 s, r_here = builder.add(s0, s), vector.in_loop(builder, r)
                 begin = builder.add(a0, entry(segments_a, s))
                 at_a = [vector.kept(builder, place(a, begin, entry(rows, r_here, integer(m)))) for m in range(height)]
                 at_b = [vector.kept(builder, place(b, panel, entry(segments_b, s))) for panel in panels]
-                follows, pace = what_follows(r_here, at_a)
+                follows, pace = what_follows(t, r_here, at_a, through_a, together)
 
-                def step(i, j, sums, asks):
+                def step(i, j, sums):
                     sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
                     for panel in at_b if ASK_FOR_B else ():
                         vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
-                    if asks:
-                        vector.ask_for(builder, builder.gep(follows, [builder.mul(i, pace)]))
                     numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
                     pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
                     return [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
 
-                def steps(count):
+                def turn_of(count):
                     def turn(k, moving):
                         i, j, *sums = moving                    # how far the segment is read, in a and in b
+                        i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
+                        for place in follows[:count]:
+                            vector.ask_for(builder, builder.gep(place, [builder.mul(i, pace)]))
                         for u in range(count):
-                            i, j = vector.in_loop(builder, i), vector.in_loop(builder, j) if u else j
-                            sums = step(i, j, sums, u == 0)
-                            i, j = builder.add(i, step_a), builder.add(j, step_b)
+                            sums = step(i, j, sums)
+                            i, j = builder.add(i, through_a), builder.add(j, through_b)
+                            if steps == (step_a, step_b) and u + 1 < count:
+                                i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
                         return [i, j, *sums]
                     return turn
                 begin = [integer(0), integer(0), *sums]
-                if TOGETHER == 1:
-                    return vector.loop(builder, length, begin, steps(1))[2:]
-                turns, rest = builder.udiv(length, integer(TOGETHER)), builder.urem(length, integer(TOGETHER))
-                most = vector.where(builder, turns, begin, lambda: vector.loop(builder, turns, begin, steps(TOGETHER)))
-                return vector.where(builder, rest, most, lambda: vector.loop(builder, rest, most, steps(1)))[2:]
+                if together == 1:
+                    return vector.loop(builder, length, begin, turn_of(1))[2:]
+                turns, rest = builder.udiv(length, integer(together)), builder.urem(length, integer(together))
+                most = vector.where(builder, turns, begin, lambda: vector.loop(builder, turns, begin, turn_of(together)))
+                return vector.where(builder, rest, most, lambda: vector.loop(builder, rest, most, turn_of(1)))[2:]
             return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
-        def stored(sums, r, outs):
+        def stored(sums, r, outs, cases):
             """Finished, and into memory."""
             places = [place(out, start, entry(rows_out, r, integer(m))) for m in range(len(sums) // len(outs)) for start in outs]
 
             def each(change):
                 for total, where in zip(sums, places):
                     vector.store(builder, change(total, where), where)
-            vector.switch(builder, finish, {
+            finishes = {
                 STORE: lambda: each(lambda total, where: total),
                 ADD: lambda: each(lambda total, where: builder.fadd(vector.load(builder, where, LANES), total)),
                 ELU: lambda: each(lambda total, where: emit_elu(builder, total)),
                 RELU: lambda: each(lambda total, where: emit_relu(builder, total)),
-            })
+            }
+            vector.switch(builder, finish, {case: finishes[case] for case in cases})
 
-        def run(height, panels, outs, bias_starts):
-            """All tiles."""
+        def run(steps, cases, height, panels, outs, bias_starts):
+            """All tiles, with these steps, that end in one of these cases."""
             biases = [vector.load(builder, place(bias, start), LANES) for start in bias_starts]
 
             def one(t, moving):
                 r, a0, at_b, at_out = moving
-                sums = sums_of(height, r, a0, [builder.add(panel, at_b) for panel in panels], biases)
-                stored(sums, r, [builder.add(start, at_out) for start in outs])
+                here = [builder.add(start, at_out) for start in outs]
+                with builder.if_then(builder.icmp_signed(">=", length, integer(LONG))):
+                    for m, start in np.ndindex(height, len(here)):
+                        vector.ask_for(builder, place(out, here[start], entry(rows_out, r, integer(m))), to_write=True)
+                sums = sums_of(steps, height, t, r, a0, [builder.add(panel, at_b) for panel in panels], biases)
+                stored(sums, r, here, cases)
                 return [builder.add(*pair) for pair in zip(moving, (r_next, a_next, b_next, out_next))]
             vector.loop(builder, count, [r, a0, integer(0), integer(0)], one)
 
+        def of_steps(height, *columns):
+            """With steps that are known, where they are so. Only a convolution, whose steps are NEAR, has an activation."""
+            def known(steps, otherwise):
+                those = [builder.icmp_signed("==", step, integer(number)) for step, number in zip((step_a, step_b), steps)]
+                with builder.if_else(builder.and_(*those)) as (yes, no):
+                    with yes:
+                        cases = (STORE, ADD, ELU, RELU) if steps == NEAR else (STORE, ADD)
+                        run(tuple(map(integer, steps)), cases, height, *columns)
+                    with no:
+                        otherwise()
+            if height <= FEW:
+                run((step_a, step_b), (STORE, ADD, ELU, RELU), height, *columns)
+            else:
+                known(NEAR, lambda: known(PACKED, lambda: run((step_a, step_b), (STORE, ADD), height, *columns)))
+
         def of_width(*columns):
-            vector.switch(builder, height, {m: lambda m=m: run(m, *columns) for m in range(1, ROWS + 1)})
+            vector.switch(builder, height, {m: lambda m=m: of_steps(m, *columns) for m in range(1, ROWS + 1)})
 
         vector.switch(builder, width, {
             1: lambda: of_width([b0], [out0], [bias0]),

@@ -235,10 +235,10 @@ def forward(x, U, bias, y, finish, side, block, V, M):
 
 
 @compiled
-def forward_with_edges(x, U, bias, y, finish, side, top, left, xs, block, V, M):
-    """The same of images without zeros around them, as many at a time as xs has room for."""
-    for first in range(0, x.N, xs.N):
-        last = min(first + xs.N, x.N)
+def forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, xs, block, V, M):
+    """The same of images start to stop, without zeros around them, as many at a time as xs has room for."""
+    for first in range(start, stop, xs.N):
+        last = min(first + xs.N, stop)
         pad(some_images(x, first, last), xs, top, left)
         forward(some_images(xs, 0, last - first), U, bias, some_images(y, first, last), finish, side, block, V, M)
 
@@ -343,10 +343,10 @@ def backward(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, block, V, Z, dU, M)
 
 
 @compiled
-def backward_with_edges(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, top, left, xs, dxs, block, V, Z, dU, M):
-    """The same of images without zeros around them, as many at a time as xs and dxs have room for."""
-    for first in range(0, x.N, xs.N):
-        last = min(first + xs.N, x.N)
+def backward_with_edges(x, dy, start, stop, y, alpha, Ut, no_bias, dx, dW, db, side, top, left, xs, dxs, block, V, Z, dU, M):
+    """The same of images start to stop, without zeros around them, as many at a time as xs and dxs have room for."""
+    for first in range(start, stop, xs.N):
+        last = min(first + xs.N, stop)
         pad(some_images(x, first, last), xs, top, left)
         dxs.memory[:] = 0
         backward(some_images(xs, 0, last - first), some_images(dy, first, last), some_images(y, first, last), alpha, Ut, no_bias,
