@@ -418,6 +418,15 @@ def test_arrays_are_as_told():
             assert x.shape == shape and x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable and x.sum() == x.size
 
 
+def test_several_arrays_share_a_piece_and_no_number():
+    with fresh_pool() as pool:
+        arrays = memory.several(LARGE[0], 1, 17, 0, 5)
+        for k, x in enumerate(arrays):
+            x[:] = k
+        assert [x.tolist() for x in arrays] == [[k] * size for k, size in enumerate((LARGE[0], 1, 17, 0, 5))]
+        assert all(address(x) % memory.LINE == 0 for x in arrays) and pool.made == 1
+
+
 def test_small_arrays_are_numpys():
     with fresh_pool() as pool:
         small = memory.empty((LARGE[0] - 1,))

@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from ..kernels import memory, tables
 from ..kernels import pointwise as kernel
+from ..kernels import tables
 from ..kernels.images import Flat, everywhere, images, is_even
 from ..kernels.packing import no_bias, panels
 from ..kernels.vector import LANES
@@ -32,13 +32,13 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
     to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy.pitch, F)
+    added = dx if onto is None else images(onto)
     alphas = [np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu)]
 
     def job(start, stop):
-        dW, db = room(weight, F)
-        kernel.backward(x, dy, y, alphas[0], elu is not None, dx if onto is None else images(onto), onto is not None,
-                        alphas[1], x_elu is not None, to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros,
-                        memory.empty((to_dW.scratch,)), memory.empty((block * F if elu else 0,)), start, stop)
+        dW, db, scratch, sloped = room(weight, F, to_dW.scratch, block * F if elu else 1)
+        kernel.backward(x, dy, y, alphas[0], elu is not None, added, onto is not None, alphas[1], x_elu is not None,
+                        to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros, scratch, sloped, start, stop)
         return dW, db
     return job
 

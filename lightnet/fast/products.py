@@ -125,10 +125,12 @@ def to_weight(layer, x, dy):
     return weight_gradient(x, dy, layer.kernel, layer.stride, layer.padding)
 
 
-def room(weight, channels):
-    """Where a range's dW, in panels, and db of so many channels are computed; db begins with zeros."""
+def room(weight, channels, *scratch):
+    """Where a range's dW, in panels, and db of so many channels are computed, db from zeros; and scratch of these sizes."""
     *sides, F = weight.shape
-    return memory.empty((panel_count(F), math.prod(sides), LANES)), np.zeros(channels, np.float32)
+    shape = panel_count(F), math.prod(sides), LANES
+    dW, *scratch = memory.several(math.prod(shape), *scratch)
+    return dW.reshape(shape), np.zeros(channels, np.float32), *scratch
 
 
 def gradients(image, gradient, dy, weight, elu=None):

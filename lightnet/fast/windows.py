@@ -41,8 +41,7 @@ def gradients(x, dy, weight, dx, x_elu=None):
     to_dW = tables.weight_gradient(W, pitch, K, one, one, (H, W), images(x).pitch, F)
 
     def job(start, stop):
-        dW, db = room(weight, C)
-        scratch = memory.empty((to_dW.scratch,))
+        dW, db, scratch = room(weight, C, to_dW.scratch)
         for first, last in steps(start, stop, NEAR // (4 * H * W * pitch)):
             count, columns = last - first, images(memory.empty((last - first, H, W, pitch)))
             windows_of(images(dy[first:last]), KH, KW, columns, db)
