@@ -59,6 +59,6 @@ def room(x, padding, side, size, most):
     """
     (top, bottom), (left, right) = kernel.to_whole_patches(side, padding, size)
     patches = kernel.patches(side, *size)
-    enough = min(len(x), max(1, most // patches))
+    enough = max(1, min(len(x), most // patches))
     shape = enough, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]
     return shape, kernel.block_of(enough * patches, most), top, left

@@ -76,7 +76,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
         (count, height, width, a, a0, a_next, rows, r, r_next, segments_a, step_a,
          b, b0, b1, b_next, segments_b, step_b, s0, s1, length,
          out, out0, out1, out_next, rows_out, bias, bias0, bias1, finish) = arguments
-        kinds = dict(zip(arguments, signature.args))
+        kinds, unknown = dict(zip(arguments, signature.args)), (step_a, step_b)
         builder.function.attributes.add("noinline")     # one copy of this much code is enough
 
         def place(array, *offsets):
@@ -85,62 +85,59 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
         def entry(table, *index):
             return builder.load(place(table, *index))
 
-        def what_follows(t, r, at_a, step_a, together):
-            """Where to ask for a's next numbers, in a turn, and how far on from step to step: a line, if rows follow each other.
+        def what_follows(t, r, at_a, step_a):
+            """How far ahead to ask for a's next numbers, and how far it is from one request to the next.
 
-            Else it is what row r reads some steps later; of two steps a tile asks for one, the next tile for the other.
+            A line, if rows follow each other. Else it is what row r reads some steps later; of two steps a tile asks for one, the
+            next tile for the other.
             """
             if len(at_a) == 1:
-                return at_a, integer(1)
+                return integer(0), integer(0)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
-            odd = builder.and_(t, integer(EACH - 1))
-            far = builder.mul(step_a, builder.add(integer(STEPS_ON), odd))
+            far = builder.mul(step_a, builder.add(integer(STEPS_ON), builder.and_(t, integer(EACH - 1))))
             far = builder.select(side_by_side, integer(LINES_ON * LANES), far)
-            further = builder.select(side_by_side, integer(LANES), builder.mul(step_a, integer(EACH)))
-            places = [builder.gep(at_a[0], [far])]
-            for _ in range(together // EACH - 1):
-                places.append(builder.gep(places[-1], [further]))
-            return [vector.kept(builder, p) for p in places], builder.select(side_by_side, integer(LANES // EACH), integer(1))
+            return far, builder.select(side_by_side, integer(LANES), builder.mul(step_a, integer(EACH)))
 
         def sums_of(steps, height, t, r, a0, panels, biases):
             """The tile itself, beginning with the bias: a row's sums of all panels, then the next row's."""
-            through_a, through_b = steps
-            together = EACH if steps == (step_a, step_b) else TOGETHER
+            (step_a, step_b), r = steps, vector.in_loop(builder, r)
+            together = TOGETHER if steps != unknown else EACH
+            at_a = [vector.kept(builder, place(a, a0, entry(rows, r, integer(m)))) for m in range(height)]
+            at_b = [vector.kept(builder, place(b, panel)) for panel in panels]
+            far, further = what_follows(t, r, at_a, step_a)
+
+            def step(i, j, sums):
+                sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
+                for panel in at_b if ASK_FOR_B else ():
+                    vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
+                numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
+                pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
+                return [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
+
+            def turn_of(count):
+                def turn(k, moving):
+                    i, j, ask, *sums = moving                   # how far a and b are read, and a is asked for
+                    i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
+                    for _ in range(max(1, count // EACH)):
+                        vector.ask_for(builder, builder.gep(at_a[0], [ask]))
+                        ask = builder.add(ask, further)
+                    for u in range(count):
+                        sums = step(i, j, sums)
+                        i, j = builder.add(i, step_a), builder.add(j, step_b)
+                        if steps == unknown and u + 1 < count:
+                            i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
+                    return [i, j, ask, *sums]
+                return turn
 
             def segment(s, sums):
-                s, r_here = builder.add(s0, s), vector.in_loop(builder, r)
-                begin = builder.add(a0, entry(segments_a, s))
-                at_a = [vector.kept(builder, place(a, begin, entry(rows, r_here, integer(m)))) for m in range(height)]
-                at_b = [vector.kept(builder, place(b, panel, entry(segments_b, s))) for panel in panels]
-                follows, pace = what_follows(t, r_here, at_a, through_a, together)
-
-                def step(i, j, sums):
-                    sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
-                    for panel in at_b if ASK_FOR_B else ():
-                        vector.ask_for(builder, builder.gep(panel, [builder.add(j, integer(AHEAD))]))
-                    numbers = [vector.splat(builder, builder.load(builder.gep(row, [i])), LANES) for row in at_a]
-                    pairs = [(number, sixteen) for number in numbers for sixteen in sixteens]
-                    return [vector.multiply_add(builder, *pair, total) for pair, total in zip(pairs, sums)]
-
-                def turn_of(count):
-                    def turn(k, moving):
-                        i, j, *sums = moving                    # how far the segment is read, in a and in b
-                        i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
-                        for place in follows[:count]:
-                            vector.ask_for(builder, builder.gep(place, [builder.mul(i, pace)]))
-                        for u in range(count):
-                            sums = step(i, j, sums)
-                            i, j = builder.add(i, through_a), builder.add(j, through_b)
-                            if steps == (step_a, step_b) and u + 1 < count:
-                                i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
-                        return [i, j, *sums]
-                    return turn
-                begin = [integer(0), integer(0), *sums]
-                if together == 1:
-                    return vector.loop(builder, length, begin, turn_of(1))[2:]
+                s = builder.add(s0, s)
+                i, j = entry(segments_a, s), entry(segments_b, s)
+                begin = [i, j, builder.add(i, far), *sums]
                 turns, rest = builder.udiv(length, integer(together)), builder.urem(length, integer(together))
+                if together == 1:
+                    return vector.loop(builder, length, begin, turn_of(1))[3:]
                 most = vector.where(builder, turns, begin, lambda: vector.loop(builder, turns, begin, turn_of(together)))
-                return vector.where(builder, rest, most, lambda: vector.loop(builder, rest, most, turn_of(1)))[2:]
+                return vector.where(builder, rest, most, lambda: vector.loop(builder, rest, most, turn_of(1)))[3:]
             return vector.loop(builder, builder.sub(s1, s0), biases * height, segment)
 
         def stored(sums, r, outs, cases):
@@ -184,9 +181,9 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                     with no:
                         otherwise()
             if height <= FEW:
-                run((step_a, step_b), (STORE, ADD, ELU, RELU), height, *columns)
+                run(unknown, (STORE, ADD, ELU, RELU), height, *columns)
             else:
-                known(NEAR, lambda: known(PACKED, lambda: run((step_a, step_b), (STORE, ADD), height, *columns)))
+                known(NEAR, lambda: known(PACKED, lambda: run(unknown, (STORE, ADD), height, *columns)))
 
         def of_width(*columns):
             vector.switch(builder, height, {m: lambda m=m: of_steps(m, *columns) for m in range(1, ROWS + 1)})
