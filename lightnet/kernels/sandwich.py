@@ -24,7 +24,7 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
     The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. Two kinds take further
     ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
     x's, and alpha; the next patch of both is asked for, since a batch's images come from memory. With ``finishes`` the tile's
-    number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1); y's places are asked for
+    number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1). Both ask for y's places
     beforehand: stores wait for each other, and one to memory that is not near waits long.
     """
     if not vector.HAS_IR:

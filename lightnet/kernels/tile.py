@@ -29,12 +29,12 @@ What Numba makes of the loops in ``plain_tile`` is several times slower, for LLV
 and while these are worked out the multipliers run dry: for 40 cycles so, for 110 with that loop left to Numba. (16 steps, as in
 fire2, are 288.) It is what is fetched from the stack that costs: so the sums begin with the bias, which stays in two registers.
 
-A step with AVX2 is 12 multiply-adds and 8 loads, and what goes on and asks comes on top. By itself that is no loss: six
-instructions start in a cycle, and the multiply-adds take six cycles. But a core that another thread works on as well, as on most
-rented machines, starts half as many for each. So four steps make one turn, with two requests and one jump; and where the tile
-knows the steps in a and b when it is compiled, they stand in the loads' addresses, and nothing is added up between them. 21.75
-instructions a step for 26: the products of Winograd's method took 13 % less there, with the known steps alone. LLVM does not do
-it itself, for it would want twice the addresses. Both versions are tested to agree.
+A step with AVX2 is 12 multiply-adds and 8 loads; what goes on and asks comes on top. By itself that is no loss: six instructions
+start in a cycle, and the multiply-adds take six cycles. But a core that another thread works on as well, as on most rented
+machines, starts half as many for each. So four steps make one turn, with two requests and one jump; and where the tile knows the
+steps in a and b when it is compiled, they stand in the loads' addresses, and nothing is added up between them: 22 instructions a
+step, 24 with two in a turn and steps from variables, 26 with one. LLVM does not do it itself, for it would want twice the
+addresses. Both versions are tested to agree.
 """
 
 import numpy as np
@@ -52,7 +52,7 @@ AHEAD = 192 * LANES                                     # how far ahead: 192 ste
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
 LONG = 96                                               # steps from which on there is time to ask for out's places
 TOGETHER = 1 if vector.has_avx512() else 4              # steps in one turn of the inner loop
-EACH = min(TOGETHER, 2)                                 # one of so many asks for what a needs next; a turn of unknown steps
+EACH = min(TOGETHER, 2)                                 # one of so many asks for what a needs; a turn, if the steps are unknown
 NEAR, PACKED = (1, LANES), (LANES, LANES)               # steps of a and b that the tile knows: pixels and weights; both packed
 FEW = 9 if vector.has_avx512() else 3                   # rows of tiles that know none: they are rare, and so it compiles faster
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
