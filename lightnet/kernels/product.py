@@ -62,8 +62,7 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
     """The equation above for ``images`` images, from the begin of a, b and out; scratch has ``tables.scratch`` numbers.
 
     Where all images have one ``out`` (a stride of 0), it becomes their sum. A bias needs an out for each image, and tables that
-    are not packed; an ELU or ReLU needs all segments in one block, and the steps of ``tables.convolution``. (Weight gradients
-    have neither.)
+    are not packed; an ELU or ReLU needs all segments in one block. (Weight gradients have neither.)
     """
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)

@@ -171,19 +171,22 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             vector.loop(builder, count, [r, a0, integer(0), integer(0)], one)
 
         def of_steps(height, *columns):
-            """With steps that are known, where they are so. Only a convolution, whose steps are NEAR, has an activation."""
-            def known(steps, otherwise):
+            """With steps that are known, where they are so; of packed operands without an activation, which no weight has."""
+            def known(steps, cases, otherwise):
                 those = [builder.icmp_signed("==", step, integer(number)) for step, number in zip((step_a, step_b), steps)]
-                with builder.if_else(builder.and_(*those)) as (yes, no):
+                done = builder.icmp_signed("<=", finish, integer(max(cases)))
+                with builder.if_else(builder.and_(done, builder.and_(*those))) as (yes, no):
                     with yes:
-                        cases = (STORE, ADD, ELU, RELU) if steps == NEAR else (STORE, ADD)
                         run(tuple(map(integer, steps)), cases, height, *columns)
                     with no:
                         otherwise()
-            if height <= FEW:
+
+            def any_steps():
                 run(unknown, (STORE, ADD, ELU, RELU), height, *columns)
+            if height <= FEW:
+                any_steps()
             else:
-                known(NEAR, lambda: known(PACKED, lambda: run(unknown, (STORE, ADD), height, *columns)))
+                known(NEAR, (STORE, ADD, ELU, RELU), lambda: known(PACKED, (STORE, ADD), any_steps))
 
         def of_width(*columns):
             vector.switch(builder, height, {m: lambda m=m: of_steps(m, *columns) for m in range(1, ROWS + 1)})
