@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels import memory, tables, winners
 from ..kernels import pooled as kernel
+from ..kernels.columns import Window
 from ..kernels.images import contiguous, images, regular
 from ..kernels.packing import bias_panels, panels
 from ..kernels.threads import later
@@ -32,7 +33,7 @@ def forward(layer, x, pool, training=False, out=None):
     y, winner = memory.empty(shape) if out is None else out, room_for_winners(pool, shape)
 
     (OH, OW, F), (KH, KW, C, _) = between_shape[1:], weight.shape
-    packed, bias, window = products.weights(panels(weight.reshape(-1, F))), bias_panels(bias), winners.Window(*numbers(pool))
+    packed, bias, window = products.weights(panels(weight.reshape(-1, F))), bias_panels(bias), Window(*numbers(pool))
 
     def job(start, stop):
         xs, between = padded(x[start:stop], layer.padding), images(memory.empty((1, OH, OW, wide(F))))._replace(C=F)
@@ -49,13 +50,13 @@ def gradients(layer, x, dy, pool, dx, to_image):
     """dx, if it is wanted, and of a range of images dW and db; dy is multiplied by ELU's slope in place."""
     between_shape, winner, y = pool.cache
     weight = layer.params["weight"]
-    filters, convolution, window = winners.filters(weight), winners.Window(*numbers(layer)), winners.Window(*numbers(pool))
+    filters, convolution, window = winners.filters(weight), Window(*numbers(layer)), Window(*numbers(pool))
 
     def job(start, stop):
-        strips, dstrips = (winners.room(filters, between_shape[2], convolution, window) for _ in range(2))
+        columns, dcolumns = (winners.room(filters, between_shape[2], window) for _ in range(2))
         dW, db = memory.zeros(filters.shape), np.zeros(dy.shape[3], np.float32)
         winners.gradients(contiguous(x[start:stop]), between_shape[2], images(y[start:stop]), images(dy[start:stop]),
-                          winner[start:stop].reshape(-1), ALPHA, convolution, window, strips, dstrips,
+                          winner[start:stop].reshape(-1), ALPHA, convolution, window, columns, dcolumns,
                           filters, dW, db, dx[start:stop], to_image)
         return winners.from_filters(dW, weight.shape), db
     return job

@@ -3,11 +3,30 @@
 - ``add_windows`` is col2im in general, see ``fast/products.py``, ``adjoint``.
 - ``windows_of`` is im2col for windows that lie side by side. Then columns are no larger than the image, and to read them twice,
   for both gradients, from end to end, is worth the copy (``fast/windows.py``).
+- ``cut`` and ``add_up`` are im2col and col2im for one row of windows, whose columns stay in the nearer caches (``winners.py``).
+  In the image a window's rows begin anywhere: 16 numbers from there are mostly in two cache lines, which takes twice as long to
+  read. Columns begin with a line. A loop over a run of 3 * 3 numbers takes longer than 16 at a time: so what lies behind the run
+  is copied as well, and the next run, or the next column, is written over it.
 """
+
+from typing import NamedTuple
 
 from .compiling import compiled
 from .elementwise import begin
 from .runs import copy_run, in_sixteens
+from .sixteens import add_sixteen, copy_sixteen
+from .vector import LANES
+
+
+class Window(NamedTuple):
+    """Of a convolution or a pool."""
+
+    KH: int
+    KW: int
+    SH: int
+    SW: int
+    top: int
+    left: int
 
 
 @compiled
@@ -46,3 +65,54 @@ def windows_of(x, KH, KW, columns, sums):
                         for c in range(whole, x.C):
                             columns.memory[to + j * columns.pitch + c] = x.memory[start + j * step + c]
                             sums[c] += x.memory[start + j * step + c]
+
+
+@compiled
+def inside(x, i, window):
+    """In row i of windows the first that lies inside the image, with 16 numbers behind each of its runs, and the last but one."""
+    H, W, C = x.shape
+    h = i * window.SH - window.top
+    if h < 0 or h + window.KH >= H or W * C < LANES:                            # 16 numbers are there if a row of pixels is
+        return 0, 0
+    return (window.left + window.SW - 1) // window.SW, (W - window.KW + window.left) // window.SW + 1
+
+
+@compiled
+def cut(x, i, window, columns, line):
+    """The columns of row i of the windows on an image (H, W, C), zeros outside: flat, ``line`` numbers apart, and 16 to spare."""
+    (H, W, C), flat, run = x.shape, x.reshape(-1), window.KW * x.shape[2]
+    top, (whole, end) = i * window.SH - window.top, inside(x, i, window)
+    for j in range(columns.size // line):
+        w, to = j * window.SW - window.left, j * line
+        if whole <= j < end:
+            for p in range(window.KH):
+                for k in range(0, run, LANES):
+                    copy_sixteen(flat, ((top + p) * W + w) * C + k, columns, to + p * run + k, run - k)
+            continue
+        columns[to:to + window.KH * run] = 0
+        first, last = max(0, -w), min(window.KW, W - w)                         # the window's part inside the image
+        for p in range(max(0, -top), min(window.KH, H - top)):
+            for k in range(first * C, last * C):
+                columns[to + p * run + k] = flat[((top + p) * W + w) * C + k]
+
+
+@compiled
+def add_up(columns, line, x, i, window):
+    """The other way: such columns are added to the image.
+
+    Not one after the other but every third one, or whichever does not overlap: a processor that reads what it has just written
+    waits, unless it is the very same numbers.
+    """
+    (H, W, C), flat, run = x.shape, x.reshape(-1), window.KW * x.shape[2]
+    top, (whole, end) = i * window.SH - window.top, inside(x, i, window)
+    apart = 1 + line // (window.SW * C)
+    for p in range(max(0, -top), min(window.KH, H - top)):
+        for start in range(apart):
+            for j in range(start, columns.size // line, apart):
+                w, at = j * window.SW - window.left, j * line + p * run
+                if whole <= j < end:
+                    for k in range(0, run, LANES):
+                        add_sixteen(columns, at + k, flat, ((top + p) * W + w) * C + k, run - k)
+                    continue
+                for k in range(max(0, -w) * C, min(window.KW, W - w) * C):
+                    flat[((top + p) * W + w) * C + k] += columns[at + k]

@@ -17,7 +17,7 @@ from .tile import STORE
 def forward(x, tables, weights, bias, between, pool, alpha, y, winner, scratch):
     """y: the pool's ELU; winner (N * ...,): its winners.
 
-    x: `Images`, padded; tables: the convolution's; between: `Images`, room for its output of one image; pool: `winners.Window`.
+    x: `Images`, padded; tables: the convolution's; between: `Images`, room for its output of one image; pool: `columns.Window`.
     """
     for n in range(y.N):
         one_x, one_y = some_images(x, n, n + 1), some_images(y, n, n + 1)
