@@ -15,3 +15,8 @@ if WITHOUT_NUMBA:
 import lightnet as ln  # noqa: E402 - after Numba is blocked
 
 ln.set_num_threads(1)                           # the tests' arrays are small, and the machine may have other work
+
+
+def pytest_collection_modifyitems(items):
+    """The suite without Numba, a test of minutes, goes first: then everything else goes on beside it."""
+    items.sort(key=lambda item: item.path.name != "test_without_numba.py")
