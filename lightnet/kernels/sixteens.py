@@ -23,8 +23,9 @@ def sixteen(adding):
             value = vector.load(builder, vector.pointer(context, builder, signature.args[0], x, [x0]), LANES)
             place = vector.pointer(context, builder, signature.args[2], y, [y0])
             if adding:
-                numbers = ir.Constant(ir.VectorType(vector.INT, LANES), list(range(LANES)))
-                wanted = builder.icmp_signed("<", numbers, vector.splat(builder, count, LANES))
+                numbers = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(LANES)))
+                count = vector.splat(builder, builder.trunc(count, ir.IntType(32)), LANES)
+                wanted = builder.icmp_signed("<", numbers, count)
                 value = builder.select(wanted, value, vector.constant(0, LANES))
                 value = builder.fadd(vector.load(builder, place, LANES), value)
             vector.store(builder, value, place)
