@@ -33,10 +33,11 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
     x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
     to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy.pitch, F)
     added = dx if onto is None else images(onto)
+    sizes = to_dW.scratch, block * F if elu else 1
     alphas = [np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu)]
 
     def job(start, stop):
-        dW, db, scratch, sloped = room(weight, F, to_dW.scratch, block * F if elu else 1)
+        dW, db, scratch, sloped = room(weight, F, *sizes)
         kernel.backward(x, dy, y, alphas[0], elu is not None, added, onto is not None, alphas[1], x_elu is not None,
                         to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros, scratch, sloped, start, stop)
         return dW, db

@@ -39,9 +39,10 @@ def gradients(x, dy, weight, dx, x_elu=None):
     matrix, zeros = panels(weight.reshape(K, F)), no_bias(F)
     to_dx = tables.convolution(W, pitch, K, one, one, (H, W), images(dx).pitch, F)
     to_dW = tables.weight_gradient(W, pitch, K, one, one, (H, W), images(x).pitch, F)
+    size = to_dW.scratch
 
     def job(start, stop):
-        dW, db, scratch = room(weight, C, to_dW.scratch)
+        dW, db, scratch = room(weight, C, size)
         for first, last in steps(start, stop, NEAR // (4 * H * W * pitch)):
             count, columns = last - first, images(memory.empty((last - first, H, W, pitch)))
             windows_of(images(dy[first:last]), KH, KW, columns, db)
