@@ -193,8 +193,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
         for q in range(pool.KW):
             table[p * pool.KW + q] = p * columns.shape[1] + (q - pool.left) * line
     for n in range(len(x)):
-        if to_image:
-            dx[n] = 0
+        zeros = 0                                                   # rows of dx that hold numbers
         for i in range(dy.H):
             first = i * pool.SH - pool.top                          # row of the convolution's pixels
             for r in range(rows):
@@ -211,12 +210,23 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
             if to_image:
                 to_columns(some, won, table, dcolumns, pool.SW * line, weight)
                 for r in range(rows if i + 1 == dy.H else min(pool.SH, rows)):          # no later windows stand on these
+                    zeros = clear(dx[n], zeros, (first + r) * convolution.SH - convolution.top + convolution.KH)
                     add_up(dcolumns[r], line, dx[n], first + r, convolution)
                 for r in range(rows):
                     if i + 1 < dy.H and r + pool.SH < rows:
                         dcolumns[r] = dcolumns[r + pool.SH]
                     else:
                         dcolumns[r] = 0
+        if to_image:
+            clear(dx[n], zeros, len(dx[n]))
+
+
+@compiled
+def clear(x, first, last):
+    """Zeros in these rows of an image, as far as it has them; the row behind. All at once they would be far away when needed."""
+    last = max(first, min(last, len(x)))
+    x[first:last] = 0
+    return last
 
 
 @compiled
