@@ -69,7 +69,7 @@ def windows_of(x, KH, KW, columns, sums):
 
 @compiled
 def inside(x, i, window):
-    """In row i of windows the first that lies inside the image, with 16 numbers behind each of its runs, and the last but one."""
+    """In row i of windows the first inside the image, where 16 numbers follow each run's begin, and the one behind the last."""
     H, W, C = x.shape
     h = i * window.SH - window.top
     if h < 0 or h + window.KH >= H or W * C < LANES:                            # 16 numbers are there if a row of pixels is
@@ -100,7 +100,7 @@ def cut(x, i, window, columns, line):
 def add_up(columns, line, x, i, window):
     """The other way: such columns are added to the image.
 
-    Not one after the other but every third one, or whichever does not overlap: a processor that reads what it has just written
+    Not one after the other but every sixth one, or whichever does not overlap: a processor that reads what it has just written
     waits, unless it is the very same numbers.
     """
     (H, W, C), flat, run = x.shape, x.reshape(-1), window.KW * x.shape[2]
