@@ -446,7 +446,7 @@ def bugs_where_nothing_is_compiled():
             "rows if i + 1 == dy.H else min(pool.SH, rows)", "min(pool.SH, rows)",
             winners, (8, 10)),
         Bug("rows of dx cleared that windows above have added to", "kernels.winners:gradients",
-            "clear(dx[n], zeros, (first", "clear(dx[n], 0, (first",
+            "clear(dx[n], cleared, (first", "clear(dx[n], 0, (first",
             winners, (8, 10)),
         Bug("a winner in the pool's padding", "kernels.winners:gradients",
             "(q - pool.left) * line", "q * line",

@@ -13,7 +13,8 @@ of windows, their sums in registers. With dcolumn that would not do: it would be
 one that has just been written, for which the processor waits. So for each pixel of a window all channels that it won are added
 up in registers: 64 winners are compared in one instruction, whose result has a bit for each channel.
 
-On the paper's network conv1's backward takes 0.56 ms an image so, where it was 0.86; with the image's gradient 1.2 for 1.7.
+On the paper's network conv1's backward took 0.56 ms an image for 0.86 when it came, with the image's gradient 1.2 for 1.7; whole
+columns in place of three runs apart made 0.99 of 1.09 on a slower processor, and 1.66 of 1.82 (``docs/speed.md``).
 """
 
 import math
@@ -193,7 +194,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
         for q in range(pool.KW):
             table[p * pool.KW + q] = p * columns.shape[1] + (q - pool.left) * line
     for n in range(len(x)):
-        zeros = 0                                                   # rows of dx that hold numbers
+        cleared = 0                                                 # rows of dx so far
         for i in range(dy.H):
             first = i * pool.SH - pool.top                          # row of the convolution's pixels
             for r in range(rows):
@@ -210,7 +211,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
             if to_image:
                 to_columns(some, won, table, dcolumns, pool.SW * line, weight)
                 for r in range(rows if i + 1 == dy.H else min(pool.SH, rows)):          # no later windows stand on these
-                    zeros = clear(dx[n], zeros, (first + r) * convolution.SH - convolution.top + convolution.KH)
+                    cleared = clear(dx[n], cleared, (first + r) * convolution.SH - convolution.top + convolution.KH)
                     add_up(dcolumns[r], line, dx[n], first + r, convolution)
                 for r in range(rows):
                     if i + 1 < dy.H and r + pool.SH < rows:
@@ -218,7 +219,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
                     else:
                         dcolumns[r] = 0
         if to_image:
-            clear(dx[n], zeros, len(dx[n]))
+            clear(dx[n], cleared, len(dx[n]))
 
 
 @compiled
