@@ -31,7 +31,7 @@ from lightnet.kernels import (
     vector,
 )
 from lightnet.kernels.images import Flat, Images, images, is_regular, regular
-from lightnet.kernels.product import Part, Tables, multiply, one_pass
+from lightnet.kernels.product import Part, Tables, all_tiles, multiply
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
 from lightnet.kernels.vector import LANES
 from lightnet.layers import Conv2D
@@ -150,7 +150,7 @@ def test_several_products_in_one_pass(biased, rows):
         wanted[:] = expected(table, 1, moved, b, out, bias if biased else 0 * bias, STORE)
     computed = np.tile(out.memory, 3)
     operands = [Flat(memory, x.memory.size, 0) for memory, x in zip((*several[:2], computed), (a, b, out))]
-    one_pass(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
+    all_tiles(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
     np.testing.assert_allclose(computed, several[2], rtol=1e-4, atol=1e-4)
 
 
@@ -616,6 +616,55 @@ x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(1, 2, 2, 3)
 np.testing.assert_array_equal(run_forward(ReLU(), x), ReLU().forward(x))
 print("folder:", compiling.cache_folder())
 """
+
+
+CALLERS = """
+import numpy as np
+from lightnet.kernels.compiling import compiled, compiled_once, inner
+
+@compiled
+def fill(x, value):
+    if value < 0:
+        raise IndexError("negative")
+    for k in range(len(x)):
+        x[k] = value
+
+filled = compiled_once(fill, np.empty(0), 0)
+
+@inner
+def fill_most(x, value):
+    filled(x[1:], value)
+
+@compiled
+def fill_twice(x, value):
+    filled(x, value)
+    fill_most(x, value + 1)
+"""
+CALLS = """
+import numpy as np
+from callers import fill_most, fill_twice
+x = np.zeros(3)
+fill_twice(x, 5)
+print(x.tolist(), "from the cache:", sum(fill_twice.stats.cache_hits.values()))
+for function, error in ((fill_twice, IndexError), (fill_most, TypeError)):
+    try:
+        function(x, -1)
+    except error as raised:
+        print(raised)
+code = "".join(fill_twice.inspect_llvm().values()).splitlines()
+print("by its name:", any(line.startswith("declare") and "lightnet.fill" in line for line in code))
+"""
+
+
+@pytest.mark.skipif(INTERPRETED or compiling.PLAIN, reason="then all are called as any function")
+def test_functions_that_are_compiled_once_or_that_python_cannot_call(tmp_path):
+    """In a first process, which compiles them, and in a second one, which finds them on disk."""
+    (tmp_path / "callers.py").write_text(CALLERS)
+    for found in (0, 1):
+        printed = python(CALLS, LIGHTNET_CACHE=str(tmp_path / "cache"), PYTHONPATH=os.pathsep.join((str(tmp_path), path())))
+        assert printed.splitlines() == [f"[5.0, 6.0, 6.0] from the cache: {found}", "negative",
+                                        "callers.fill_most can be called from compiled functions alone",
+                                        f"by its name: {not found}"]             # code from the disk cannot be looked at
 
 
 def test_where_no_cache_can_be_written_it_compiles_anew(tmp_path):

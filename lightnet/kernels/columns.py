@@ -11,7 +11,7 @@
 
 from typing import NamedTuple
 
-from .compiling import compiled
+from .compiling import compiled, inner
 from .elementwise import begin
 from .runs import copy_run, in_sixteens
 from .sixteens import add_sixteen, copy_sixteen
@@ -67,7 +67,7 @@ def windows_of(x, KH, KW, columns, sums):
                             sums[c] += x.memory[start + j * step + c]
 
 
-@compiled
+@inner
 def inside(x, i, window):
     """In row i of windows the first inside the image, where 16 numbers follow each run's begin, and the one behind the last."""
     H, W, C = x.shape
@@ -77,7 +77,7 @@ def inside(x, i, window):
     return (window.left + window.SW - 1) // window.SW, (W - window.KW + window.left) // window.SW + 1
 
 
-@compiled
+@inner
 def cut(x, i, window, columns, line):
     """The columns of row i of the windows on an image (H, W, C), zeros outside: flat, ``line`` numbers apart, and 16 to spare."""
     (H, W, C), flat, run = x.shape, x.reshape(-1), window.KW * x.shape[2]
@@ -96,7 +96,7 @@ def cut(x, i, window, columns, line):
                 columns[to + p * run + k] = flat[((top + p) * W + w) * C + k]
 
 
-@compiled
+@inner
 def add_up(columns, line, x, i, window):
     """The other way: such columns are added to the image.
 

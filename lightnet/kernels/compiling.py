@@ -17,13 +17,18 @@ import time
 from pathlib import Path
 
 import numba
+from llvmlite import binding
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 PACKAGE = Path(__file__).parents[1]
 PLAIN = os.environ.get("LIGHTNET_KERNELS") == "plain"               # no LLVM IR: what runs where that does not work
 CHECK = os.environ.get("LIGHTNET_CHECK_ADDRESSES") == "1"           # every table of addresses against its buffer
 DIGITS = 16                                                         # of a cache folder's name
 KEPT_DAYS = 30                                                      # after a cache folder was last used
-OPTIONS = {"nogil": True, "error_model": "numpy"}                   # without Python's lock; a division by zero gives inf
+OPTIONS = {"nogil": True, "error_model": "numpy",                   # without Python's lock; a division by zero gives inf
+           "no_cfunc_wrapper": True}                                # nor does C call it
 
 
 def compiled(function, **options):
@@ -38,13 +43,54 @@ def compiled(function, **options):
         numba.config.CACHE_DIR = before
 
 
+def inner(function):
+    """As `compiled`, to be called from compiled functions alone.
+
+    What lets Python call a function takes as long to compile as a short function itself; without it all kernels take a tenth
+    less. Python is told so: Numba would jump to where nothing is.
+    """
+    def refuse(*_, **__):
+        raise TypeError(f"{function.__module__}.{function.__name__} can be called from compiled functions alone")
+    function = compiled(function, no_cpython_wrapper=True)
+    if not numba.config.DISABLE_JIT:
+        function._insert, function._compile_for_args = lambda *_: None, refuse         # Python never finds what is compiled
+    return function
+
+
 def pasted(function):
     """As `compiled`, and as if its lines stood where it is called.
 
-    With each function Numba compiles again what that function calls. The tile alone takes two seconds: so what only leads to it
-    is no function of its own.
+    With each function Numba compiles again what that function calls, and what that calls. So a long one that is called in one
+    place is no function of its own.
     """
     return compiled(function, inline="always")
+
+
+def compiled_once(function, *examples):
+    """What others call in the place of a compiled function with arguments like these, so that it is not compiled with each again.
+
+    To them it is a name and an address, as if it came from a library in another language.
+    """
+    if PLAIN or numba.config.DISABLE_JIT:
+        return function
+    announce(f"*.{function.__name__}-*")
+    kinds, name = tuple(map(numba.typeof, examples)), f"lightnet.{function.__name__}"
+    function.compile(kinds)
+    code = function.overloads[kinds]
+    binding.add_symbol(name, code.library.get_pointer_to_function(code.fndesc.llvm_func_name))
+
+    @intrinsic
+    def call(typing, *arguments):
+        def generate(context, builder, signature, arguments):
+            kind = context.call_conv.get_function_type(types.void, kinds)
+            there = cgutils.get_or_insert_function(builder.module, kind, name)
+            values = cgutils.unpack_tuple(builder, *arguments)
+            status, _ = context.call_conv.call_function(builder, there, types.void, kinds, values)
+            with cgutils.if_unlikely(builder, status.is_error):
+                context.call_conv.return_status_propagate(builder, status)
+            return context.get_dummy_value()
+        return types.void(types.StarArgTuple(kinds)), generate
+    return call
 
 
 @functools.cache
@@ -74,14 +120,19 @@ def forget_old(folder):
                 shutil.rmtree(other)
 
 
-@functools.cache
 def announce(kernel="*"):
     """Say that the first use takes a while, where no such kernel is kept from an earlier one: it must not look like a hang."""
     folder = cache_folder()
     if folder is None or not any(folder.rglob(f"{kernel}.nbi")):
-        kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
-        print(f"lightnet: compiling its kernels for this processor, as they are needed: about half a minute, {kept}. "
-              "`lightnet warmup` does it ahead.", file=sys.stderr)
+        say_once(folder)
+
+
+@functools.cache
+def say_once(folder):
+    """The message."""
+    kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
+    print(f"lightnet: compiling its kernels for this processor, as they are needed: about half a minute, {kept}. "
+          "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 
 def digest():

@@ -8,19 +8,19 @@ order to go). Those with sums go along the pixels of a row, as far as channels c
 import numpy as np
 
 from . import exponential
-from .compiling import compiled
+from .compiling import compiled, inner
 from .runs import in_sixteens, slope_run, sum_run
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@compiled
+@inner
 def begin(x, n, i):
     """Where row i of image n begins."""
     return n * x.stride + i * x.row
 
 
-@compiled
+@inner
 def channels(x, n, i, j):
     """Pixel (i, j) of image n."""
     start = begin(x, n, i) + j * x.pitch
@@ -114,7 +114,7 @@ def copy(x, y):
                     b[c] = a[c]
 
 
-@compiled
+@inner
 def pad(x, y, top, left):
     """``y = x`` with zeros around it, so many above and to the left; both contiguous."""
     for n in range(x.N):
@@ -131,7 +131,7 @@ def pad(x, y, top, left):
             row[left * x.C + x.row:] = 0
 
 
-@compiled
+@inner
 def crop(x, y, top, left):
     """The other way: y is what is left of x without its edges."""
     for n in range(y.N):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import memory
-from .compiling import compiled
+from .compiling import inner
 from .threads import flush
 
 
@@ -41,7 +41,7 @@ class Images(NamedTuple):
         return Flat(self.memory, self.stride)
 
 
-@compiled
+@inner
 def some_images(x, first, last):
     """A few of them."""
     return Images(x.memory[first * x.stride:], x.stride, x.row, x.pitch, last - first, x.H, x.W, x.C)

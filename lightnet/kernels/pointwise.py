@@ -5,7 +5,7 @@ what the two products and the sums take is mostly reading. Layer by layer dy wou
 three times from the third-level cache; a block of some hundred pixels stays in the second.
 """
 
-from .compiling import compiled
+from .compiling import compiled, inner
 from .elementwise import add, column_sums, elu_slope_sums
 from .images import Flat, Images
 from .product import multiply
@@ -34,21 +34,21 @@ def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu,
             sums = column_sums(some)
         for c in range(dy.C):
             db[c] += sums[c]
-        multiply(to_dx, 1, run(some), weights, run(some_dx), zeros, STORE, scratch)
-        multiply(to_dW, 1, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
+        multiply(to_dx, some.N, run(some), weights, run(some_dx), zeros, STORE, scratch)
+        multiply(to_dW, some.N, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
         if has_onto:
             add(some_dx, pixels(onto, p, block), some_dx)
         if x_is_elu:                                    # after dW, which has brought x into the cache
             elu_slope_sums(some_x, some_dx, x_alpha, some_dx)
 
 
-@compiled
+@inner
 def pixels(x, start, count):
     """A run of pixels as an image of one row."""
     return Images(x.memory[start * x.pitch:], 0, 0, x.pitch, 1, 1, count, x.C)
 
 
-@compiled
+@inner
 def run(x):
     """What a product needs to know of it."""
     return Flat(x.memory, 0, 0)

@@ -260,7 +260,8 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
                 y0, w0 = n * dy.stride + i * dy.row + j * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
                 x0, o0 = n * dx.stride + h * dx.row + w * dx.pitch, n * onto.stride + h * onto.row + w * onto.pitch
                 if rows <= 0 or columns <= 0:
-                    dx.memory[x0:x0 + C] = onto.memory[o0:o0 + C]
+                    for c in range(C):
+                        dx.memory[x0 + c] = onto.memory[o0 + c]
                     continue
                 c = 0
                 while c + WIDE <= C:

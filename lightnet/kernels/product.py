@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiling import CHECK, compiled
+from .compiling import CHECK, compiled, compiled_once, inner
 from .images import Flat
 from .sixteens import copy_sixteen
 from .tile import ADD, LANES, PANELS, ROWS, tiles
@@ -58,29 +58,7 @@ class Part(NamedTuple):
 
 
 @compiled
-def multiply(tables, images, a, b, out, bias, finish, scratch):
-    """The equation above for ``images`` images, from the begin of a, b and out; scratch has ``tables.scratch`` numbers.
-
-    Where all images have one ``out`` (a stride of 0), it becomes their sum. A bias needs an out for each image, and tables that
-    are not packed; an ELU or ReLU needs all segments in one block. (Weight gradients have neither.)
-    """
-    if CHECK:
-        check(tables, images, a, b, out, bias, scratch)
-    segments = len(tables.segments_a)
-    for n in range(images):
-        a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
-        for s in range(0, segments, tables.block):
-            stop = min(s + tables.block, segments)
-            do = finish if s == 0 and (n == 0 or out.stride != 0) else ADD
-            if tables.packed:
-                packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
-            else:
-                one_pass(tables, Part(s, stop, 1, s == 0, do),
-                         Flat(a.memory, 0, a0), Flat(b.memory, 0, b0), Flat(out.memory, 0, out0), bias)
-
-
-@compiled
-def one_pass(tables, part, a, b, out, bias):
+def all_tiles(tables, part, a, b, out, bias):
     """A part of the sum: all rows and columns. a, b, out: `Flat`, from one product to the next a stride on."""
     rows, panels = len(tables.rows), len(tables.panels_b)
     count = (rows + ROWS - 1) // ROWS                   # tiles of rows, the first few of them one row higher than the others
@@ -108,7 +86,34 @@ def one_pass(tables, part, a, b, out, bias):
                               tables.rows_out, bias, bias0, bias1, part.finish)
 
 
+none, empty = np.empty(0, np.int64), Flat(np.empty(0, np.float32))       # arguments, for their types
+one_pass = compiled_once(all_tiles, Tables(none, none, 0, none, none, 0, 0, none, none, 0), Part(0, 0, 0, False, 0),
+                         empty, empty, empty, empty.memory)
+
+
 @compiled
+def multiply(tables, images, a, b, out, bias, finish, scratch):
+    """The equation above for ``images`` images, from the begin of a, b and out; scratch has ``tables.scratch`` numbers.
+
+    Where all images have one ``out`` (a stride of 0), it becomes their sum. A bias needs an out for each image, and tables that
+    are not packed; an ELU or ReLU needs all segments in one block. (Weight gradients have neither.)
+    """
+    if CHECK:
+        check(tables, images, a, b, out, bias, scratch)
+    segments = len(tables.segments_a)
+    for n in range(images):
+        a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
+        for s in range(0, segments, tables.block):
+            stop = min(s + tables.block, segments)
+            do = finish if s == 0 and (n == 0 or out.stride != 0) else ADD
+            if tables.packed:
+                packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
+            else:
+                one_pass(tables, Part(s, stop, 1, s == 0, do),
+                         Flat(a.memory, 0, a0), Flat(b.memory, 0, b0), Flat(out.memory, 0, out0), bias)
+
+
+@inner
 def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scratch):
     """The same from copies: all of b in panels, and of a each block's rows, sixteen side by side.
 
@@ -129,7 +134,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
         one_pass(copied, Part(0, 1, 1, False, finish), Flat(scratch, 0, aside), Flat(scratch, 0, 0), Flat(out, 0, out0), bias)
 
 
-@compiled
+@inner
 def copy_columns(segments, length, step, b, b0, panel, k):
     """16 columns of some segments, row under row."""
     for s in range(len(segments)):
@@ -140,7 +145,7 @@ def copy_columns(segments, length, step, b, b0, panel, k):
             k += LANES
 
 
-@compiled
+@inner
 def copy_rows(rows, segments, length, step, a, a0, block, k):
     """Some rows of a, transposed: for each k one number of each of 16 rows side by side, then the next 16 rows."""
     R, panel = len(rows), len(segments) * length * LANES
@@ -167,7 +172,7 @@ def copy_rows(rows, segments, length, step, a, a0, block, k):
         first = last
 
 
-@compiled
+@inner
 def check(tables, images, a, b, out, bias, scratch):
     """Every address within its buffer, or an IndexError: a wrong table would corrupt memory in silence."""
     last = max(tables.length - 1, 0)
@@ -187,7 +192,7 @@ def check(tables, images, a, b, out, bias, scratch):
         raise IndexError("tables of different lengths for a and b")
 
 
-@compiled
+@inner
 def inside(memory, images, stride, low, high):
     """Whether low and high are places in memory, for the first image and for the last."""
     if low < 0 or high + max(images - 1, 0) * stride >= memory.size:

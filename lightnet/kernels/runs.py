@@ -11,11 +11,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import compiled
+from .compiling import inner
 from .exponential import emit_elu_slope
 from .vector import LANES, integer
 
-MOST = 8                                                # sixteens of channels at a time
+MOST = 8                                                # sixteens of channels at a time; and 4, 2 and 1
 
 
 def run(compute, constants, sums):
@@ -65,20 +65,21 @@ def run(compute, constants, sums):
             many = builder.udiv(channels, integer(MOST * LANES))
             with builder.if_then(builder.icmp_signed(">", many, integer(0))):
                 vector.loop(builder, many, [], wide)
-            rest = builder.udiv(builder.urem(channels, integer(MOST * LANES)), integer(LANES))
-            vector.switch(builder, rest, {width: lambda width=width: through(width, builder.mul(many, integer(MOST * LANES)))
-                                          for width in range(1, MOST)})
+            for width in (4, 2, 1):                     # the rest: as many sixteens as there are, and so few pieces of code
+                before = builder.and_(channels, integer(-2 * width * LANES))
+                with builder.if_then(builder.icmp_signed("!=", builder.and_(channels, integer(width * LANES)), integer(0))):
+                    through(width, before)
             return context.get_dummy_value()
         return types.void(channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step), emit
     return loop
 
 
-@compiled
+@inner
 def no_run(channels, count, x, x0, x_step, y, y0, y_step, z, z0, z_step, k, k_step, s, s_step):
     """Nothing: without IR no channels go this way (`in_sixteens`)."""
 
 
-@compiled
+@inner
 def in_sixteens(channels):
     """How many of so many channels do: the others go pixel by pixel."""
     return channels // LANES * LANES if vector.HAS_IR else 0

@@ -33,43 +33,40 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
     def emit(context, builder, signature, arguments):
         side, x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
 
-        def place(array, start, row, i, column, j):
+        def grid(size, array, start, row, column):
+            """Where the pixels of a patch are, row by row."""
             kind = signature.args[arguments.index(array)]
-            return vector.pointer(context, builder, kind, array,
-                                  [start, builder.mul(row, integer(i)), builder.mul(column, integer(j))])
-
-        def pixel(i, j):
-            value = vector.load(builder, place(x, x0, x_row, i, x_column, j), WIDTH)
-            if finishes and i == j == 1:
-                _, bias, bias0 = others
-                where = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
-                value = builder.fadd(value, vector.load(builder, where, WIDTH))
-            if slope:
-                z, z0, z_row, z_column, alpha = others
-                output = vector.load(builder, place(z, z0, z_row, i, z_column, j), WIDTH)
-                value = builder.fmul(value, emit_elu_slope(builder, output, vector.splat(builder, alpha, WIDTH)))
-            return value
-
-        def target(i, j):
-            return place(y, y0, y_row, i, y_column, j)
-
-        def write(results, change):
-            for i, j, value in results:
-                vector.store(builder, change(value, target(i, j)), target(i, j))
-
-        def ask_for_next(side):
-            """The patches of x and of the ELU's outputs to the right of these."""
-            z, z0, z_row, z_column, _ = others
-            for i, j in np.ndindex(side, side):
-                vector.ask_for(builder, place(x, x0, x_row, i, x_column, side + j))
-                vector.ask_for(builder, place(z, z0, z_row, i, z_column, side + j))
+            down, across = ([builder.mul(step, integer(i)) for i in range(size)] for step in (row, column))
+            rows = [vector.pointer(context, builder, kind, array, [start, offset]) for offset in down]
+            return [[builder.gep(begin, [offset]) for offset in across] for begin in rows]
 
         def transformed(matrix):
+            m, n = np.shape(matrix)
+            source, target = grid(n, x, x0, x_row, x_column), grid(m, y, y0, y_row, y_column)
             if slope:
-                ask_for_next(np.shape(matrix)[1])
+                z, z0, z_row, z_column, alpha = others
+                outputs, alpha = grid(n, z, z0, z_row, z_column), vector.splat(builder, alpha, WIDTH)
+                for images, column in ((source, x_column), (outputs, z_column)):
+                    to_the_right = builder.mul(column, integer(n))
+                    for place in sum(images, []):
+                        vector.ask_for(builder, builder.gep(place, [to_the_right]))
             if slope or finishes:
-                for i, j in np.ndindex(len(matrix), len(matrix)):
-                    vector.ask_for(builder, target(i, j), to_write=True)
+                for place in sum(target, []):
+                    vector.ask_for(builder, place, to_write=True)
+
+            def pixel(i, j):
+                value = vector.load(builder, source[i][j], WIDTH)
+                if finishes and i == j == 1:
+                    _, bias, bias0 = others
+                    where = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
+                    value = builder.fadd(value, vector.load(builder, where, WIDTH))
+                if slope:
+                    value = builder.fmul(value, emit_elu_slope(builder, vector.load(builder, outputs[i][j], WIDTH), alpha))
+                return value
+
+            def write(results, change):
+                for i, j, value in results:
+                    vector.store(builder, change(value, target[i][j]), target[i][j])
             if not finishes:
                 write(emit_sandwich(builder, matrix, pixel), lambda value, where: builder.fadd(
                     vector.load(builder, where, WIDTH), value) if add else value)

@@ -46,7 +46,8 @@ from .compiling import compiled
 from .exponential import emit_elu, emit_relu, plain_elu
 from .vector import LANES, integer
 
-STORE, ADD, ELU, RELU = 0, 1, 2, 3                      # the sums are written, added to what is there, or written as ELU or ReLU
+STORE, ADD, ELU, RELU = np.arange(4)                    # the sums are written, added to what is there, or written as ELU or ReLU
+                                                        # (of a Python integer Numba would compile a version of its own)
 ASK_FOR_B = vector.has_avx512()                         # with AVX2 a step is six cycles, and each instruction counts
 AHEAD = 192 * LANES                                     # how far ahead: 192 steps of k, if b is packed
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps

@@ -65,7 +65,7 @@ def numbers(values):
 
 def pointer(context, builder, array_type, array, offsets):
     """Where the element at the sum of the offsets lies, in a one-dimensional array."""
-    data = context.make_array(array_type)(context, builder, array).data
+    data = builder.extract_value(array, context.data_model_manager[array_type].get_field_position("data"))
     return builder.gep(data, [functools.reduce(builder.add, offsets)])
 
 

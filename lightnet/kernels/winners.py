@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from . import memory, vector
 from .columns import add_up, cut
-from .compiling import CHECK, compiled
+from .compiling import CHECK, compiled, inner
 from .elementwise import elu_slope_sums
 from .images import Images
 from .vector import INT, LANES, integer
@@ -116,7 +116,7 @@ def emit_to_columns(builder, count, pixels, numbers, column, filter_of):
     vector.loop(builder, count, [], window)
 
 
-@compiled
+@inner
 def plain_to_weight(count, dy, y0, y_step, winner, w0, w_step, table, columns, k0, k_step, weight, f0, f_step):
     """A channel's dW from ``count`` windows, in plain loops.
 
@@ -130,7 +130,7 @@ def plain_to_weight(count, dy, y0, y_step, winner, w0, w_step, table, columns, k
             weight[f0 + k] += gradient * columns[begin + k]
 
 
-@compiled
+@inner
 def plain_to_columns(count, dy, y0, y_step, winner, w0, w_step, table, columns, k0, k_step, weight, f0, f_step):
     """Likewise a channel's part of dx, in columns, from W."""
     for j in range(count):
@@ -199,7 +199,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
             first = i * pool.SH - pool.top                          # row of the convolution's pixels
             for r in range(rows):
                 if i > 0 and r + pool.SH < rows:
-                    columns[r] = columns[r + pool.SH]
+                    move(columns, r + pool.SH, r)
                 else:
                     cut(x[n], first + r, convolution, columns[r], line)
             some = row_of(dy, n, i)
@@ -215,14 +215,21 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
                     add_up(dcolumns[r], line, dx[n], first + r, convolution)
                 for r in range(rows):
                     if i + 1 < dy.H and r + pool.SH < rows:
-                        dcolumns[r] = dcolumns[r + pool.SH]
+                        move(dcolumns, r + pool.SH, r)
                     else:
                         dcolumns[r] = 0
         if to_image:
             clear(dx[n], cleared, len(dx[n]))
 
 
-@compiled
+@inner
+def move(columns, here, there):
+    """A row of columns to the place of another."""
+    for k in range(columns.shape[1]):
+        columns[there, k] = columns[here, k]
+
+
+@inner
 def clear(x, first, last):
     """Zeros in these rows of an image, as far as it has them; the row behind. All at once they would be far away when needed."""
     last = max(first, min(last, len(x)))
@@ -230,13 +237,13 @@ def clear(x, first, last):
     return last
 
 
-@compiled
+@inner
 def row_of(x, n, i):
     """A row of an image as an image."""
     return Images(x.memory[n * x.stride + i * x.row:], 0, 0, x.pitch, 1, 1, x.W, x.C)
 
 
-@compiled
+@inner
 def check(winner, table, F, k_step, last):
     """Every column begins within the room for them, or an IndexError."""
     for w in range(len(winner)):

@@ -26,7 +26,7 @@ Sources: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015,
 
 import numpy as np
 
-from .compiling import CHECK, compiled, pasted
+from .compiling import CHECK, compiled, inner, pasted
 from .elementwise import crop, pad
 from .images import Flat, some_images
 from .product import Part, Tables, check, one_pass
@@ -107,7 +107,7 @@ def packed_weights(weight, side):
     return U
 
 
-@compiled
+@inner
 def patch(t, down, across):
     """Image, row and column of the t-th patch."""
     n, rest = divmod(t, down * across)
@@ -115,7 +115,7 @@ def patch(t, down, across):
     return n, i, j
 
 
-@compiled
+@inner
 def forward_tables(T, K, side):
     """(T, K) @ (K, 16), for one panel of U or two; the results of the second lie behind those of the first."""
     zero, panels = np.zeros(1, np.int64), np.arange(PANELS) * entries(side)
@@ -123,14 +123,14 @@ def forward_tables(T, K, side):
                   np.arange(T) * LANES, panels * apart(T, LANES), 1, 0)
 
 
-@compiled
+@inner
 def of_size(tables, rows, panels):
     """The first rows and panels alone."""
     return Tables(tables.rows[:rows], tables.segments_a, tables.step_a, tables.panels_b[:panels], tables.segments_b,
                   tables.step_b, tables.length, tables.rows_out[:rows], tables.panels_out[:panels], tables.block, tables.packed)
 
 
-@compiled
+@inner
 def backward_tables(T, K, side):
     """The same where (T, K) is in panels of 16 columns: a row of a panel is a cache line."""
     segments, panels = np.arange(K // LANES), np.arange(PANELS) * entries(side)
@@ -138,7 +138,7 @@ def backward_tables(T, K, side):
                   LANES, np.arange(T) * LANES, panels * apart(T, LANES), len(segments), 0)
 
 
-@compiled
+@inner
 def gradient_tables(T, C, side):
     """(T, C)^t @ (T, 16), likewise."""
     zero, panels, rows = np.zeros(1, np.int64), np.arange(PANELS), np.arange(C)
@@ -146,7 +146,7 @@ def gradient_tables(T, C, side):
                   rows * LANES, panels * (entries(side) * apart(C, LANES)), 1, 0)
 
 
-@compiled
+@inner
 def place(t, c, T):
     """Where channel c of patch t stands in panels of T rows."""
     return c // LANES * (T * LANES) + t * LANES + c % LANES
@@ -174,13 +174,13 @@ def products(side, tables, a, a_step, b, b_step, out, out_step, bias, finish):
     one_pass(tables, Part(0, len(tables.segments_a), entries(side), False, finish), left, right, result, bias)
 
 
-@compiled
+@inner
 def corner(x, n, i, j, side):
     """Where the patch of that number begins, in images of which patches are ``side`` pixels apart."""
     return n * x.stride + i * side * x.row + j * side * x.pitch
 
 
-@compiled
+@inner
 def edge_in(x, start, rows, columns, side, edge):
     """`WIDTH` channels of a patch of which only some rows and columns exist: the others are zero."""
     edge[:] = 0
@@ -190,7 +190,7 @@ def edge_in(x, start, rows, columns, side, edge):
                 edge[(p * side + q) * WIDTH + lane] = x.memory[start + p * x.row + q * x.pitch + lane]
 
 
-@compiled
+@inner
 def edge_out(edge, x, start, rows, columns, side):
     """The other way."""
     for p in range(rows):
@@ -199,7 +199,7 @@ def edge_out(edge, x, start, rows, columns, side):
                 x.memory[start + p * x.row + q * x.pitch + lane] = edge[(p * side + q) * WIDTH + lane]
 
 
-@compiled
+@pasted
 def transformed_inputs(x, t0, T, down, across, side, V, in_rows):
     """``V = B^t d B`` of T patches; each entry a matrix (T, C) in rows, or in panels of 16 columns."""
     step = apart(T, x.C)
@@ -211,7 +211,7 @@ def transformed_inputs(x, t0, T, down, across, side, V, in_rows):
             inputs_forward(side, x.memory, start + c, x.row, x.pitch, V, to, (side + 2) * step, step)
 
 
-@compiled
+@pasted
 def forward(x, U, bias, y, finish, side, block, V, M):
     """``y = conv(x) + bias``, or ELU or ReLU of it, for some images, in blocks of patches.
 
@@ -243,7 +243,7 @@ def forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, xs, 
         forward(some_images(xs, 0, last - first), U, bias, some_images(y, first, last), finish, side, block, V, M)
 
 
-@compiled
+@pasted
 def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, columns, finish, edge):
     """``A^t M A + bias`` of T patches, finished, into some columns of y.
 
@@ -261,7 +261,7 @@ def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, column
                 edge_out(edge, y, start + f, rows, pixels, side)
 
 
-@compiled
+@pasted
 def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z):
     """``Z = A dy A^t`` of T patches, in panels; dy is multiplied by ELU's slope, read off its outputs y."""
     edge, edge_y = np.empty(side * side * WIDTH, np.float32), np.empty(side * side * WIDTH, np.float32)
@@ -281,7 +281,7 @@ def transformed_gradients(dy, y, alpha, t0, T, down, across, side, Z):
                              b, b0, b_row, b_column, alpha)
 
 
-@compiled
+@pasted
 def add_bias_gradient(Z, T, side, db):
     """db += the sum of dy: entry (1, 1) of ``A dy A^t`` is the sum of the patch."""
     entry = apart(T, len(db))
@@ -293,7 +293,7 @@ def add_bias_gradient(Z, T, side, db):
                 db[f + lane] += sums[start + lane]
 
 
-@compiled
+@pasted
 def add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW):
     """``dW += G^t [ V^t Z ] G`` from T patches, one or two panels of dU at a time, which stay in a near cache."""
     tables, step = gradient_tables(T, C, side), apart(C, LANES)
@@ -307,7 +307,7 @@ def add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW):
                                      dW, c * F + f0 + p * LANES + f, 3 * C * F, C * F)
 
 
-@compiled
+@pasted
 def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
     """``dx += B [ Z U^t ] B^t``, one or two panels of T patches at a time."""
     tables, entry = backward_tables(T, F, side), apart(T, LANES)
@@ -323,7 +323,7 @@ def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
                 inputs_backward(side, M, m, (side + 2) * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
 
 
-@compiled
+@pasted
 def backward(x, dy, y, alpha, Ut, no_bias, dx, dW, db, side, block, V, Z, dU, M):
     """dx of some images; to dW and db theirs are added; in blocks of patches.
 
