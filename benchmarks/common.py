@@ -144,8 +144,9 @@ def peak(quick):
     24 pixels, 128 channels to as many columns as the tile has, on 31 kB at most. Taken again and again: a processor's clock, and
     what else it does, change.
     """
-    from lightnet.kernels import packing, product, tables, threads, tile  # here: they need Numba
+    from lightnet.kernels import packing, tables, threads, tile  # here: they need Numba
     from lightnet.kernels.images import Flat
+    from lightnet.kernels.multiply import multiply
     from lightnet.kernels.vector import LANES
     rng, repeats, P, C, F = np.random.default_rng(0), 200 if quick else 2000, 24, 128, tile.PANELS * LANES
     x, weight = Flat(rng.random(P * C, np.float32)), Flat(packing.panels(rng.random((C, F), np.float32)))
@@ -153,7 +154,7 @@ def peak(quick):
 
     def job(start, stop):
         out, scratch = Flat(np.zeros(P * F, np.float32)), np.empty(1, np.float32)
-        product.multiply(convolution, (stop - start) * repeats, x, weight, out, bias, tile.STORE, scratch)
+        multiply(convolution, (stop - start) * repeats, x, weight, out, bias, tile.STORE, scratch)
     threads.run(job, threads.MANY, threads.MANY)                # compiles, and wakes the threads
     start = time.perf_counter()
     threads.run(job, threads.MANY, threads.MANY)                # so many equal jobs: each thread takes one until none is left

@@ -31,7 +31,8 @@ from lightnet.kernels import (
     vector,
 )
 from lightnet.kernels.images import Flat, Images, images, is_regular, regular
-from lightnet.kernels.product import Part, Tables, all_tiles, multiply
+from lightnet.kernels.multiply import multiply
+from lightnet.kernels.product import Part, Tables, one_pass
 from lightnet.kernels.tile import ADD, ELU, RELU, STORE
 from lightnet.kernels.vector import LANES
 from lightnet.layers import Conv2D
@@ -150,7 +151,7 @@ def test_several_products_in_one_pass(biased, rows):
         wanted[:] = expected(table, 1, moved, b, out, bias if biased else 0 * bias, STORE)
     computed = np.tile(out.memory, 3)
     operands = [Flat(memory, x.memory.size, 0) for memory, x in zip((*several[:2], computed), (a, b, out))]
-    all_tiles(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
+    one_pass(table, Part(0, len(table.segments_a), 3, biased, STORE), *operands, bias)
     np.testing.assert_allclose(computed, several[2], rtol=1e-4, atol=1e-4)
 
 
@@ -507,7 +508,7 @@ def test_threads_never_share_memory(threads=8, rounds=150):
 WRONG_TABLES = """
 import numpy as np
 from test_kernels import random_operands, random_tables
-from lightnet.kernels.product import multiply
+from lightnet.kernels.multiply import multiply
 rng, changes = np.random.default_rng(0), []
 for name in ("rows", "segments_a", "panels_b", "segments_b", "rows_out", "panels_out"):
     for by in (1, -10**6):

@@ -17,8 +17,8 @@ from ..kernels import memory, tables
 from ..kernels.columns import add_windows
 from ..kernels.elementwise import column_sums, elu_slope_sums
 from ..kernels.images import Flat, images
+from ..kernels.multiply import multiply
 from ..kernels.packing import bias_panels, from_panels, no_bias, panel_count, panels, taps
-from ..kernels.product import multiply
 from ..kernels.threads import over_numbers
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES

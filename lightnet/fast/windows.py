@@ -13,8 +13,8 @@ from ..kernels import memory, tables
 from ..kernels.columns import windows_of
 from ..kernels.elementwise import elu_slope
 from ..kernels.images import images
+from ..kernels.multiply import multiply
 from ..kernels.packing import no_bias, panels
-from ..kernels.product import multiply
 from ..kernels.tile import ADD, STORE
 from ..kernels.vector import LANES
 from .products import NOTHING, room, steps, weights

@@ -8,7 +8,7 @@ three times from the third-level cache; a block of some hundred pixels stays in 
 from .compiling import compiled, inner
 from .elementwise import add, column_sums, elu_slope_sums
 from .images import Flat, Images
-from .product import multiply
+from .multiply import shared_multiply
 from .tile import ADD, STORE
 
 
@@ -34,8 +34,8 @@ def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu,
             sums = column_sums(some)
         for c in range(dy.C):
             db[c] += sums[c]
-        multiply(to_dx, some.N, run(some), weights, run(some_dx), zeros, STORE, scratch)
-        multiply(to_dW, some.N, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
+        shared_multiply(to_dx, some.N, run(some), weights, run(some_dx), zeros, STORE, scratch)
+        shared_multiply(to_dW, some.N, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
         if has_onto:
             add(some_dx, pixels(onto, p, block), some_dx)
         if x_is_elu:                                    # after dW, which has brought x into the cache

@@ -8,8 +8,8 @@ at leaves the caches, and comes back from memory.
 from .compiling import compiled
 from .elementwise import elu
 from .images import Flat, some_images
+from .multiply import shared_multiply
 from .pooling import largest
-from .product import multiply
 from .tile import STORE
 
 
@@ -21,6 +21,6 @@ def forward(x, tables, weights, bias, between, pool, alpha, y, winner, scratch):
     """
     for n in range(y.N):
         one_x, one_y = some_images(x, n, n + 1), some_images(y, n, n + 1)
-        multiply(tables, one_x.N, Flat(one_x.memory, 0, 0), weights, Flat(between.memory, 0, 0), bias, STORE, scratch)
+        shared_multiply(tables, one_x.N, Flat(one_x.memory, 0, 0), weights, Flat(between.memory, 0, 0), bias, STORE, scratch)
         largest(between, one_y, winner[n * y.H * y.W * y.C:], pool.KH, pool.KW, pool.SH, pool.SW, pool.top, pool.left)
         elu(one_y, alpha)

@@ -1,4 +1,4 @@
-"""The tables of addresses for ``product.multiply``: convolution, its adjoint and its weight gradient in the letters of
+"""The tables of addresses for ``multiply.py``: convolution, its adjoint and its weight gradient in the letters of
 ``layers/conv.py``.
 
 An image has H x W pixels that lie ``pitch`` numbers apart: its C channels, or those of a wider array of which it is a slice.

@@ -141,7 +141,7 @@ def plain_to_columns(count, dy, y0, y_step, winner, w0, w_step, table, columns, 
 
 def over_channels(several, count, single):
     """A compiled function for a row of windows: all parts of a column, and all channels, ``count`` at a time."""
-    @compiled
+    @inner
     def row_of_windows(dy, winner, table, columns, k_step, weight):
         line, filters, flat = weight.shape[1], weight.reshape(-1), columns.reshape(-1)
         for k in range(0, line, PARTS * LANES):
