@@ -131,7 +131,7 @@ def announce(kernel="*"):
 def say_once(folder):
     """The message."""
     kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
-    print(f"lightnet: compiling its kernels for this processor, as they are needed: about half a minute, {kept}. "
+    print(f"lightnet: compiling its kernels for this processor, as they are needed: up to a minute, {kept}. "
           "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 
