@@ -204,7 +204,7 @@ def run(job, folder):
 def train(trainer, job, folder, fingerprint):
     """Train with a checkpoint after every epoch; Ctrl-C says how to go on."""
     print(f"Training {job.model} on {len(trainer.train[0])} slices of {job.size}x{job.size} pixels, {job.epochs} epochs. The "
-          "first batch ever waits for Numba to compile, about half a minute.")
+          "first batch ever waits for Numba to compile, up to a minute.")
     began = time.perf_counter()
     try:
         trainer.fit(job.epochs, after_epoch=lambda it: save_checkpoint(folder / "checkpoint.npz", it, fingerprint))
