@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 
+from .ahead import compile_ahead
 from .errors import BackendError
 
 _current = None                         # "numpy", "numba", or None: "numba" where it can be imported
@@ -97,10 +98,12 @@ class NoSchedule:
         return {}
 
 
-def forward_schedule(graph, x, shapes, observe):
+def forward_schedule(graph, x, shapes, training, observe):
     """What may be computed in place, forward (``fast/schedule.py``); nothing where somebody looks on."""
     if observe or _current == "numpy" or x.dtype != np.float32 or not fast_versions():
         return NoSchedule()
+    if training:
+        compile_ahead()
     from .fast.schedule import Forward
     return Forward(graph, shapes)
 

@@ -139,7 +139,7 @@ class Graph:
             raise ShapeError("training on no images: they have no mean, no variance and no loss; expected one or more")
         shapes = self.shapes(values[IMAGE].shape)
         readers = Counter(name for node in self.nodes.values() for name in node.inputs)
-        with forward_schedule(self, values[IMAGE], shapes, observe) as schedule:
+        with forward_schedule(self, values[IMAGE], shapes, training, observe) as schedule:
             for node in self.nodes.values():
                 inputs = [values[name] for name in node.inputs]
                 told = schedule.place(node, inputs)

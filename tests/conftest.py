@@ -10,7 +10,7 @@ collect_ignore = ["torch_fixture.py", "torch_models.py"]            # scripts th
 WITHOUT_NUMBA = os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1"
 if WITHOUT_NUMBA:
     sys.modules["numba"] = None                 # importing it now raises ImportError
-    collect_ignore += ["test_fast.py", "test_kernels.py"]
+    collect_ignore += ["test_ahead.py", "test_fast.py", "test_kernels.py"]
 
 import lightnet as ln  # noqa: E402 - after Numba is blocked
 

@@ -20,6 +20,8 @@ import numba
 from llvmlite import binding
 from numba import types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 PACKAGE = Path(__file__).parents[1]
@@ -38,9 +40,26 @@ def compiled(function, **options):
         return numba.njit(**OPTIONS, **options)(function)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(cache=True, **OPTIONS, **options)(function)
+        function = numba.njit(**OPTIONS, **options)(function)
+        if not numba.config.DISABLE_JIT:
+            function._cache = Cache(function.py_func)
     finally:
         numba.config.CACHE_DIR = before
+    return function
+
+
+class Cache(FunctionCache):
+    """Numba's own, without what that does before it loads a function: import all that compiling might need.
+
+    That took half of the two seconds after which a first step could begin. Who compiles does it anyway; to be run, a function
+    needs Numba's memory management alone.
+    """
+
+    def load_overload(self, types, target):
+        """The machine code for arguments of these types, or None."""
+        rtsys.initialize(target)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(types, target)
 
 
 def inner(function):
@@ -131,7 +150,7 @@ def announce(kernel="*"):
 def say_once(folder):
     """The message."""
     kept = f"kept in {folder}" if folder else "not kept, for no folder can be written: set LIGHTNET_CACHE to one that can"
-    print(f"lightnet: compiling its kernels for this processor, as they are needed: up to a minute, {kept}. "
+    print(f"lightnet: compiling its kernels for this processor: up to a minute, {kept}. "
           "`lightnet warmup` does it ahead.", file=sys.stderr)
 
 

@@ -95,16 +95,22 @@ outputs_backward, inputs_backward = sandwich(*As, slope=True), sandwich(*Bs, add
 weights_forward, weights_backward = sandwich(*Gs), sandwich(*(G.T for G in Gs), add=True)
 
 
-@compiled
 def packed_weights(weight, side):
     """``U = G w G^t`` of (3, 3, C, F), contiguous, in panels of 16 columns as they are read: (F / 16, entries, C, 16), flat."""
     C, F = weight.shape[2:]
-    U, flat, step = np.empty(entries(side) * C * F, np.float32), weight.reshape(-1), C * LANES
+    U = np.empty(entries(side) * C * F, np.float32)
+    pack(weight.reshape(-1), C, F, side, U)
+    return U
+
+
+@compiled
+def pack(weight, C, F, side, U):
+    """The same into U."""
+    step = C * LANES
     for f in range(0, F, WIDTH):
         for c in range(C):
-            weights_forward(side, flat, c * F + f, 3 * C * F, C * F,
+            weights_forward(side, weight, c * F + f, 3 * C * F, C * F,
                             U, f // LANES * entries(side) * step + c * LANES + f % LANES, (side + 2) * step, step)
-    return U
 
 
 @inner
