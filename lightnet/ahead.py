@@ -11,14 +11,11 @@ is done gets the next one. Where there is one core, no cache or no other process
 
 import functools
 import itertools
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from unittest.mock import patch
 
 import numpy as np
-from tqdm import tqdm
 
 from .cores import num_threads, set_num_threads
 
@@ -43,6 +40,9 @@ def compile_ahead():
 
 def compile_by(helpers):
     """Deal out the kernels' numbers to so many helpers."""
+    import subprocess  # here: nearly all processes do without
+
+    from tqdm import tqdm
     command, numbers, started = [sys.executable, "-c", HELPER.format(path=sys.path)], itertools.count(), []
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
 
@@ -74,6 +74,8 @@ def serve():
 
 def rehearsal():
     """The kernels that a training step calls, each with the types of its arguments; they are not run."""
+    from unittest.mock import patch
+
     import numba
     from numba.core.dispatcher import Dispatcher
 
