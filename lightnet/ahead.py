@@ -19,13 +19,13 @@ import numpy as np
 
 from .cores import num_threads, set_num_threads
 
-MOST = 4                                                # helpers: more would wait for the longest kernel
+MOST = 4                                                # helpers: with more a share would be shorter than the longest kernel
 HELPER = "import sys; sys.path[:] = {path!r}; from lightnet.ahead import serve; serve()"
 
 
 @functools.cache
 def compile_ahead():
-    """Compile what a training step of light_cnn needs, unless a process has begun to, with the same sources."""
+    """Compile what a training step of light_cnn needs, unless some process has begun to do so with the same sources."""
     import numba
 
     from .kernels.compiling import cache_folder
