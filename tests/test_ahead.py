@@ -1,24 +1,13 @@
 """Compiling ahead: what the rehearsal notes, and how the kernels' numbers are dealt out to helpers."""
 
 import os
-import subprocess
 import sys
 import time
 
 import pytest
+from test_kernels import INTERPRETED, python
 
 from lightnet import ahead
-from lightnet.kernels import compiling
-
-INTERPRETED = compiling.numba.config.DISABLE_JIT
-
-
-def python(code, **environment):
-    """What code prints in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
 
 STEP = """
 import numpy as np
@@ -93,10 +82,16 @@ def test_where_no_other_process_can_be_started_the_step_compiles(monkeypatch):
 
 INTERRUPTED = """
 import signal
+from pathlib import Path
 from lightnet import ahead
-ahead.HELPER = "import os, time; open(r'LOG', 'a').write(str(os.getpid()) + ' '); time.sleep(100)"
-signal.signal(signal.SIGALRM, signal.default_int_handler)
-signal.setitimer(signal.ITIMER_REAL, 2)
+begun = Path(r"LOG")
+ahead.HELPER = f"import os, time; open({str(begun)!r}, 'a').write(str(os.getpid()) + ' '); time.sleep(100)"
+def press(*_):
+    if len(begun.read_text().split()) == 2:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, press)                # a timer presses Ctrl-C, once both helpers are there
+signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 try:
     ahead.compile_by(2)
 except KeyboardInterrupt:
@@ -107,6 +102,7 @@ except KeyboardInterrupt:
 def test_ctrl_c_ends_the_helpers(tmp_path):
     """As in a notebook, where they do not hear it themselves."""
     begin = time.perf_counter()
+    (tmp_path / "log").touch()
     assert python(INTERRUPTED.replace("LOG", str(tmp_path / "log"))) == "heard\n"
     assert time.perf_counter() - begin < 60
     for process in (tmp_path / "log").read_text().split():
