@@ -21,7 +21,9 @@ def correlation(x, weight, bias, padding, y, finish):
     C, size, bias = weight.shape[2], y.shape[1:3], bias_panels(bias)
     side = kernel.side_for(*size)
     U = kernel.packed_weights(contiguous(weight), side)
-    shape, block, top, left = room(x, padding, side, size, kernel.most(side) // 2)
+    most = kernel.most(side) // 2           # all of U passes over a block's V, which has to stay near meanwhile
+    shape, top, left = room(x, padding, side, size, most)
+    block = kernel.block_of(shape[0] * kernel.patches(side, *size), most)
     scratch = math.prod(shape), kernel.entries(side) * kernel.apart(block, C), kernel.some_panels(ROWS, side)
     x, y = images(contiguous(x)), images(y)
 
@@ -36,29 +38,28 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     (C, F), size = weight.shape[2:], dy.shape[1:3]
     side, zeros, alpha = kernel.side_for(*size), no_bias(max(C, F)), np.float32(elu.alpha if elu else 1)
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
-    shape, block, top, left = room(x, padding, side, size, kernel.most(side))
-    scratch = (math.prod(shape), math.prod(shape), *(kernel.entries(side) * kernel.apart(block, channels) for channels in (C, F)),
-               *(kernel.some_panels(rows, side) for rows in (C, block)))
-    x, dy, dx, y = images(contiguous(x)), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)     # slope 1
+    most = kernel.most(side)                # with fewer patches in a block it would go through U and dU too often
+    shape, top, left = room(x, padding, side, size, most)
+    down, across = (kernel.along(side, pixels) for pixels in size)
+    block = kernel.block_of(shape[0] * down, max(1, most // across))
+    T, strip_shape = block * across, (1, side, across * side, F)
+    scratch = (math.prod(shape), math.prod(shape), math.prod(strip_shape),
+               *(kernel.entries(side) * kernel.apart(T, channels) for channels in (C, F)),
+               *(kernel.some_panels(rows, side) for rows in (C, T)))
+    x, dy, dx, y = images(contiguous(x)), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
 
     def job(start, stop):
-        xs, dxs, V, Z, dU, M = memory.several(*scratch)
+        xs, dxs, strip, V, Z, dU, M = memory.several(*scratch)
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)
-        xs, dxs = images(xs.reshape(shape)), images(dxs.reshape(shape))
-        kernel.backward_with_edges(x, dy, start, stop, y, alpha, Ut, zeros, dx, dW.reshape(-1), db, side, top, left, xs, dxs,
-                                   block, V, Z, dU, M)
+        xs, dxs, strip = images(xs.reshape(shape)), images(dxs.reshape(shape)), images(strip.reshape(strip_shape))
+        kernel.backward_with_edges(x, dy, start, stop, y, alpha, elu is not None, Ut, zeros, dx, dW.reshape(-1), db, side,
+                                   top, left, xs, dxs, block, strip._replace(W=dy.W), V, Z, dU, M)
         return dW, db
     return job
 
 
 def room(x, padding, side, size, most):
-    """The shape of some images with zeros around them: enough for a block of patches. And patches in a block, top and left.
-
-    There are at most so many in a block. Forward takes half of what backward does: all of U passes over a block's V, which has
-    to stay near meanwhile; backward, with fewer patches, would go through U and dU too often.
-    """
+    """The shape of some images, with no more than so many patches if not of one, and zeros around them; top and left."""
     (top, bottom), (left, right) = kernel.to_whole_patches(side, padding, size)
-    patches = kernel.patches(side, *size)
-    enough = max(1, min(len(x), most // patches))
-    shape = enough, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]
-    return shape, kernel.block_of(enough * patches, most), top, left
+    some = max(1, min(len(x), most // kernel.patches(side, *size)))
+    return (some, top + x.shape[1] + bottom, left + x.shape[2] + right, x.shape[3]), top, left

@@ -22,12 +22,22 @@ def ir_ask(typing, x, place):
     return types.void(x, place), generate
 
 
+@intrinsic
+def ir_ask_to_write(typing, x, place):
+    """The same, to write to it."""
+    def generate(context, builder, signature, arguments):
+        x, place = arguments
+        vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]), to_write=True)
+        return context.get_dummy_value()
+    return types.void(x, place), generate
+
+
 @compiled
 def plain_ask(x, place):
     """Nothing."""
 
 
-ask = ir_ask if vector.HAS_IR else plain_ask
+ask, ask_to_write = (ir_ask, ir_ask_to_write) if vector.HAS_IR else (plain_ask, plain_ask)
 
 
 @compiled

@@ -47,6 +47,12 @@ def some_images(x, first, last):
     return Images(x.memory[first * x.stride:], x.stride, x.row, x.pitch, last - first, x.H, x.W, x.C)
 
 
+@inner
+def some_rows(x, n, i, count):
+    """A few rows of one of them."""
+    return Images(x.memory[n * x.stride + i * x.row:], x.stride, x.row, x.pitch, 1, count, x.W, x.C)
+
+
 def is_regular(x):
     """Whether x (N, H, W, C) has the form of `Images`, in memory that may be written.
 

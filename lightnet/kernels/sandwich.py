@@ -11,24 +11,21 @@ from numba.extending import intrinsic
 
 from . import vector
 from .compiling import compiled
-from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu
+from .exponential import emit_elu, emit_relu, plain_elu
 from .tile import ELU, RELU, STORE
 from .vector import integer
 
 WIDTH = 16 if vector.has_avx512() else 8           # channels in one go: a patch of them is in registers or close by
 
 
-def sandwich(four, five, add=False, slope=False, finishes=False):
+def sandwich(four, five, add=False, finishes=False):
     """A compiled function ``(side, x, x0, x_row, x_column, y, y0, y_row, y_column)``: with T = four where side is 4, else five.
 
-    The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. Two kinds take further
-    ones. With ``slope`` x is first multiplied by the slope of an ELU, which is read off the ELU's outputs: four arguments like
-    x's, and alpha; the next patch of both is asked for, since a batch's images come from memory. With ``finishes`` the tile's
-    number says whether y, its ELU or its ReLU is written, and a bias is first added to x's pixel (1, 1). Both ask for y's places
-    beforehand: stores wait for each other, and one to memory that is not near waits long.
+    The latter arguments are numbers from one pixel to the next. y is written, or with ``add`` added to. With ``finishes`` three
+    follow: the tile's number that says whether y, its ELU or its ReLU is written, and a bias for x's pixel (1, 1).
     """
     if not vector.HAS_IR:
-        return plain_sandwich(np.float32(four), np.float32(five), add, slope, finishes)
+        return plain_sandwich(np.float32(four), np.float32(five), add, finishes)
 
     def emit(context, builder, signature, arguments):
         side, x, x0, x_row, x_column, y, y0, y_row, y_column, *others = arguments
@@ -43,16 +40,6 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
         def transformed(matrix):
             m, n = np.shape(matrix)
             source, target = grid(n, x, x0, x_row, x_column), grid(m, y, y0, y_row, y_column)
-            if slope:
-                z, z0, z_row, z_column, alpha = others
-                outputs, alpha = grid(n, z, z0, z_row, z_column), vector.splat(builder, alpha, WIDTH)
-                for images, column in ((source, x_column), (outputs, z_column)):
-                    to_the_right = builder.mul(column, integer(n))
-                    for place in sum(images, []):
-                        vector.ask_for(builder, builder.gep(place, [to_the_right]))
-            if slope or finishes:
-                for place in sum(target, []):
-                    vector.ask_for(builder, place, to_write=True)
 
             def pixel(i, j):
                 value = vector.load(builder, source[i][j], WIDTH)
@@ -60,8 +47,6 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
                     _, bias, bias0 = others
                     where = vector.pointer(context, builder, signature.args[arguments.index(bias)], bias, [bias0])
                     value = builder.fadd(value, vector.load(builder, where, WIDTH))
-                if slope:
-                    value = builder.fmul(value, emit_elu_slope(builder, vector.load(builder, outputs[i][j], WIDTH), alpha))
                 return value
 
             def write(results, change):
@@ -80,11 +65,7 @@ def sandwich(four, five, add=False, slope=False, finishes=False):
         vector.switch(builder, side, {4: lambda: transformed(four), 5: lambda: transformed(five)})
         return context.get_dummy_value()
 
-    if slope:
-        @intrinsic
-        def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
-            return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha), emit
-    elif finishes:
+    if finishes:
         @intrinsic
         def transform(typing, side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0):
             return types.void(side, x, x0, x_row, x_column, y, y0, y_row, y_column, finish, bias, bias0), emit
@@ -120,7 +101,7 @@ def times(builder, matrix, values):
     return results
 
 
-def plain_sandwich(four, five, add, slope, finishes):
+def plain_sandwich(four, five, add, finishes):
     """The same in loops."""
     @compiled
     def from_patch(matrix, patch, c, y, y0, y_row, y_column, finish):
@@ -157,16 +138,4 @@ def plain_sandwich(four, five, add, slope, finishes):
     @compiled
     def transform(side, x, x0, x_row, x_column, y, y0, y_row, y_column):
         transform_and_finish(side, x, x0, x_row, x_column, y, y0, y_row, y_column, STORE, np.zeros(WIDTH, np.float32), 0)
-
-    @compiled
-    def transform_with_slope(side, x, x0, x_row, x_column, y, y0, y_row, y_column, z, z0, z_row, z_column, alpha):
-        matrix = four if side == 4 else five
-        n = matrix.shape[1]
-        patch = np.empty((n, n), np.float32)
-        for c in range(WIDTH):
-            for i in range(n):
-                for j in range(n):
-                    output = z[z0 + i * z_row + j * z_column + c]
-                    patch[i, j] = x[x0 + i * x_row + j * x_column + c] * (np.float32(1) if output > 0 else output + alpha)
-            from_patch(matrix, patch, c, y, y0, y_row, y_column, STORE)
-    return transform_with_slope if slope else transform_and_finish if finishes else transform
+    return transform_and_finish if finishes else transform
