@@ -28,7 +28,7 @@ from . import memory, vector
 from .columns import add_up, cut
 from .compiling import CHECK, compiled, inner
 from .elementwise import elu_slope_sums
-from .images import Images
+from .images import some_rows
 from .vector import INT, LANES, integer
 
 PARTS = 2                                               # sixteens of a column in one go
@@ -202,8 +202,8 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
                     move(columns, r + pool.SH, r)
                 else:
                     cut(x[n], first + r, convolution, columns[r], line)
-            some = row_of(dy, n, i)
-            db += elu_slope_sums(row_of(y, n, i), some, alpha, some)
+            some = some_rows(dy, n, i, 1)
+            db += elu_slope_sums(some_rows(y, n, i, 1), some, alpha, some)
             won = winner[(n * dy.H + i) * dy.W * dy.C:][:dy.W * dy.C]
             if CHECK:
                 check(won, table, dy.C, pool.SW * line, columns.size - LANES - line)
@@ -235,12 +235,6 @@ def clear(x, first, last):
     last = max(first, min(last, len(x)))
     x[first:last] = 0
     return last
-
-
-@inner
-def row_of(x, n, i):
-    """A row of an image as an image."""
-    return Images(x.memory[n * x.stride + i * x.row:], 0, 0, x.pitch, 1, 1, x.W, x.C)
 
 
 @inner
