@@ -231,12 +231,13 @@ def forward(x, U, bias, y, finish, side, block, V, M):
     x: `Images` (N, H, W, C), padded so that patches fill them; U packed; bias (F + 16,), its end zeros; y: `Images` (N, OH, OW,
     F); scratch V (entries * apart(block, C)) and M (`some_panels` of `ROWS`).
     """
-    C, F, edge = x.C, y.C, np.empty(side * side * WIDTH, np.float32)
+    C, F, edge, places = x.C, y.C, np.empty(side * side * WIDTH, np.float32), np.empty((3, block), np.int64)
     down, across = along(side, y.H), along(side, y.W)
     tables, entry = forward_tables(ROWS, C, side), apart(ROWS, LANES)
     for t0 in range(0, x.N * down * across, block):
         T = min(block, x.N * down * across - t0)
         transformed_inputs(x, t0, T, down, across, side, V, True)
+        find_outputs(y, t0, T, down, across, side, places)
         tiles = (T + ROWS - 1) // ROWS
         for f0 in range(0, F, PANELS * LANES):
             columns = min(PANELS * LANES, F - f0)
@@ -244,9 +245,8 @@ def forward(x, U, bias, y, finish, side, block, V, M):
                 first, last = k * T // tiles, (k + 1) * T // tiles
                 products(side, of_size(tables, last - first, columns // LANES), V[first * C:], apart(T, C),
                          U[f0 * entries(side) * C:], C * LANES, M, entry, bias, STORE)
-                then = (t0 + last, f0) if k + 1 < tiles else (t0, f0 + columns) if f0 + columns < F else (t0 + T, 0)
-                transformed_outputs(M, entry, t0 + first, last - first, down, across, side, bias, y, f0, columns, finish, edge,
-                                    then)
+                then = (last, f0) if k + 1 < tiles else (0, f0 + columns)
+                transformed_outputs(M, entry, first, last - first, places, side, bias, y, f0, columns, finish, edge, then)
 
 
 @compiled
@@ -258,9 +258,17 @@ def forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, xs, 
         forward(some_images(xs, 0, last - first), U, bias, some_images(y, first, last), finish, side, block, V, M)
 
 
+@inner
+def find_outputs(y, t0, T, down, across, side, places):
+    """Where each of T patches begins in y, and how many of its rows and columns exist: once for all of y's columns."""
+    for t in range(T):
+        n, i, j = patch(t0 + t, down, across)
+        places[0, t], places[1, t], places[2, t] = corner(y, n, i, j, side), min(side, y.H - i * side), min(side, y.W - j * side)
+
+
 @pasted
-def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, columns, finish, edge, then):
-    """``A^t M A + bias`` of T patches, finished, into some columns of y.
+def transformed_outputs(M, entry, t0, T, places, side, bias, y, f0, columns, finish, edge, then):
+    """``A^t M A + bias`` of a block's patches t0 to t0 + T, finished, into some columns of y.
 
     With each patch one of those is asked for that are written ``then`` (a patch and a column), after more products: stores wait
     for each other, and one to memory that is not near waits long. (Asked for just before they came too late: fire2 took 0.73 ms
@@ -269,10 +277,9 @@ def transformed_outputs(M, entry, t0, T, down, across, side, bias, y, f0, column
     The bias is added to entry (1, 1) alone, that of the point 1 twice, which A^t [] A adds to all outputs.
     """
     for t in range(T):
-        n, i, j = patch(then[0] + t, down, across)
-        ask_for_patch(y, corner(y, n, i, j, side) + then[1], side, columns)
-        n, i, j = patch(t0 + t, down, across)
-        start, rows, pixels = corner(y, n, i, j, side) + f0, min(side, y.H - i * side), min(side, y.W - j * side)
+        if then[1] < y.C:
+            ask_for_patch(y, places[0, min(then[0] + t, places.shape[1] - 1)] + then[1], side, columns)
+        start, rows, pixels = places[0, t0 + t] + f0, places[1, t0 + t], places[2, t0 + t]
         whole = rows == side and pixels == side
         for f in range(0, columns, WIDTH):
             m = f // LANES * (entries(side) * entry) + t * LANES + f % LANES
