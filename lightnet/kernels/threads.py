@@ -6,7 +6,7 @@ matrix product of BLAS runs in them: its own pool of threads would fight with th
 **Together.** Handing a job to a thread and waiting for it costs a tenth of a millisecond. So within a ``with together()`` block
 jobs wait, and each thread takes its range through all of them. `over_images` wants its results, and begins with what waits; so
 does whoever calls `flush`. One thread has nothing to hand over: for it a layer's weights and code stay near when it takes all
-ranges through one job, then the next (a step in 0.98 of the time, Zen 3). It lets jobs wait as well, for what Python does for
+ranges through one job, then the next (a step in 0.98 to 1.00 of the time, Zen 3). Its jobs wait as well: what Python does for
 four layers at once disturbs the caches less often.
 
 **The same bits for any number of threads.** What is summed over the batch is summed in a few ranges of images that depend on the
