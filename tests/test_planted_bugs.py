@@ -434,7 +434,7 @@ def bugs_where_nothing_is_compiled():
             " if pixels % size == 0", "",
             blocks, ((3, 5, 7), (16, 16), 10)),
         Bug("the first row's slope for all of a pool", "kernels.winners:gradients",
-            "row_of(y, n, i)", "row_of(y, n, 0)",
+            "some_rows(y, n, i, 1)", "some_rows(y, n, 0, 1)",
             winners, (8, 10)),
         Bug("columns of the windows above", "kernels.winners:gradients",
             "move(columns, r + pool.SH, r)", "pass",
