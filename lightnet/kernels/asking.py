@@ -12,24 +12,17 @@ from .compiling import compiled
 from .vector import LANES
 
 
-@intrinsic
-def ir_ask(typing, x, place):
-    """For the cache line of ``x[place]``; a place that does not exist does no harm."""
-    def generate(context, builder, signature, arguments):
-        x, place = arguments
-        vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]))
-        return context.get_dummy_value()
-    return types.void(x, place), generate
+def asking(to_write):
+    """An intrinsic that asks for the cache line of ``x[place]``, to read it or to write to it."""
 
-
-@intrinsic
-def ir_ask_to_write(typing, x, place):
-    """The same, to write to it."""
-    def generate(context, builder, signature, arguments):
-        x, place = arguments
-        vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]), to_write=True)
-        return context.get_dummy_value()
-    return types.void(x, place), generate
+    @intrinsic
+    def ask(typing, x, place):
+        def generate(context, builder, signature, arguments):
+            x, place = arguments
+            vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]), to_write)
+            return context.get_dummy_value()
+        return types.void(x, place), generate
+    return ask
 
 
 @compiled
@@ -37,7 +30,8 @@ def plain_ask(x, place):
     """Nothing."""
 
 
-ask, ask_to_write = (ir_ask, ir_ask_to_write) if vector.HAS_IR else (plain_ask, plain_ask)
+# A place that does not exist does no harm.
+ask, ask_to_write = map(asking, (False, True)) if vector.HAS_IR else (plain_ask, plain_ask)
 
 
 @compiled
