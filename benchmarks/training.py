@@ -38,7 +38,7 @@ in the first two steps. Memory: by how much the process's peak grew in 3 steps, 
 NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
 the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
 its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update. Each node is
-finished before the next one here; in the steps above several go through the images together, which takes less."""
+finished before the next one here; in the steps above, on several threads, some go through the images together."""
 
 
 def main():
