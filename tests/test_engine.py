@@ -125,10 +125,9 @@ def test_the_cases_reach_every_part():
     """Every kind of step, and every way to cut a group into units."""
     from lightnet.engine.products import Blocks, Strassen
     from lightnet.engine.steps import KINDS, Mean
-    from lightnet.kernels.vector import HAS_IR
     with bands_of(1000):
         plans = [ln.compile(make(), 2).plan for make in CASES.values()]
-    assert {type(step) for plan in plans for step in plan.steps} == {*KINDS, Mean, *((Blocks, Strassen) if HAS_IR else ())}
+    assert {type(step) for plan in plans for step in plan.steps} == {*KINDS, Mean, Blocks, Strassen}
     cuts = {(group.by_columns, bool(group.taps), any(step.target.buffer.lines for step in group.steps))          # lines: a band's
             for plan in plans for group in plan.groups}
     assert cuts == {(True, False, False), (False, False, False), (False, False, True), (False, True, False), (False, True, True)}

@@ -1,6 +1,6 @@
 """Fast versions of layers: equal to the layers, chosen when they should be, the same on any number of threads."""
 
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from test_layers import RANDOM
 import lightnet as ln
 from lightnet import backend as backend_class
 from lightnet.backend import run_backward, run_forward, version_for, version_that_ran
-from lightnet.fast import VERSIONS, pointwise, products
+from lightnet.fast import VERSIONS, pointwise, products, strassen
 from lightnet.fast import conv as fast_conv
 from lightnet.layers import (
     ELU,
@@ -510,6 +510,49 @@ def test_conv1_and_its_pool_are_one():
     net.forward(np.zeros((2, 33, 33, 3), np.float32), training=True)
     pool1, pool3 = (net.nodes[name].layer.cache for name in ("pool1", "pool3"))
     assert pool1[2] is not None and pool3[2] is None
+
+
+@pytest.mark.parametrize("shape, F, kernel", [
+    ((1, 2, 2, 64), 32, (1, 2)), ((3, 4, 2, 64), 64, (3, 2)), ((5, 2, 6, 128), 32, (2, 4)), ((2, 2, 2, 192), 32, (1, 2))])
+def test_strassens_transposed_convolution_is_exact_on_integers(shape, F, kernel):
+    """Forward and backward, of channels of wider arrays, in ranges of images: every digit is right."""
+    rng, layer = np.random.default_rng(F), ConvTranspose2D(shape[3], F, kernel, kernel)
+
+    def some(shape):
+        return rng.integers(-3, 4, shape).astype(np.float32)
+    x, weight, bias = some(shape), some((*kernel, F, shape[3])), some(F)
+    elu = ELU(0.5)
+    layer.params.update(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+    y = layer.forward(x.astype(np.float64), training=True)
+    dy = some(y.shape)
+    dx = layer.backward(dy.astype(np.float64)) * np.where(x > 0, 1, x + elu.alpha)
+    found_y, found_dx = (channels_of_a_wider_array(np.zeros_like(array, np.float32)) for array in (y, dx))
+    x, dy = channels_of_a_wider_array(x), channels_of_a_wider_array(dy)
+    forward, backward = strassen.adjoint(x, weight, bias, found_y), strassen.gradients(x, dy, weight, found_dx, elu)
+    edges = sorted({0, len(x) // 2, len(x)})
+    for first, last in zip(edges, edges[1:]):
+        forward(first, last)
+    dW, db = map(sum, zip(*(backward(first, last) for first, last in zip(edges, edges[1:]))))
+    for name, a, b in ("y", found_y, y), ("dx", found_dx, dx), ("dW", dW, layer.grads["weight"]), ("db", db, layer.grads["bias"]):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    for array in (found_y, found_dx, x, dy):
+        assert (array.base[..., :2] == 99).all() and (array.base[..., -3:] == 99).all()
+
+
+def test_a_large_transposed_convolution_goes_by_strassens_method():
+    """Behind an ELU, in a Concat, and as NumPy computes it."""
+    def network():
+        return graph_of(
+            ("a", conv(3, 256, 0), "image"), ("elu", ELU(), "a"), ("up", ConvTranspose2D(256, 32, 2, 2, seed=1), "elu"),
+            ("skip", ConvTranspose2D(3, 5, 2, 2, seed=2), "image"), ("both", Concat(), "up", "skip"),
+            ("b", conv(37, 2, 3), "both"))
+    x = np.random.default_rng(0).standard_normal((5, 6, 6, 3), dtype=np.float32)
+    numpy = step_of(network, x, 1, "numpy")
+    with patch.multiple(strassen, adjoint=Mock(wraps=strassen.adjoint), gradients=Mock(wraps=strassen.gradients)):
+        fast = step_of(network, x, 1, "numba")
+        assert strassen.adjoint.call_count == strassen.gradients.call_count == 1
+    for key, array in numpy.items():
+        np.testing.assert_allclose(fast[key], array, rtol=1e-4, atol=1e-5 * max(np.abs(array).max(), 1), err_msg=key)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (9, 4, 4), (2, 13, 13)])

@@ -329,7 +329,6 @@ def test_strassens_matrices_are_a_product_of_blocks():
     assert (found == wanted).all()
 
 
-@pytest.mark.skipif(not vector.HAS_IR, reason="it is vector instructions, or is not used")
 @pytest.mark.parametrize("size, F", [((2, 2, 64), 32), ((4, 6, 128), 96), ((14, 10, 64), 64)])
 def test_strassen_is_exact_on_integers(size, F):
     """A transposed convolution of 1 x 2 taps, as sums of products of small integers: every digit is right."""

@@ -5,7 +5,7 @@ import numpy as np
 from ..kernels import memory
 from ..kernels.images import regular
 from ..kernels.threads import later
-from . import products, windows
+from . import products, strassen, windows
 from .activation import finish
 
 
@@ -14,7 +14,11 @@ def forward(layer, x, training=False, out=None):
     shape = layer.output_shape(x.shape)
     x, y = regular(x), memory.empty(shape) if out is None else out
     weight, bias = products.parameters(layer, (layer.out_channels, layer.in_channels))
-    later(products.adjoint(x, weight, bias, layer.stride, layer.padding, y), len(x))
+    if strassen.serves(layer, x, y):
+        job = strassen.adjoint(x, weight, bias, y)
+    else:
+        job = products.adjoint(x, weight, bias, layer.stride, layer.padding, y)
+    later(job, len(x))
     if training:
         layer.cache = (x,)
     return y
@@ -26,7 +30,7 @@ def backward(layer, dy, x_elu=None):
     dy, dx, weight = regular(dy), memory.empty(x.shape), layer.params["weight"]
     in_windows = windows.serves(layer, x, dy)
     if in_windows:
-        job = windows.gradients(x, dy, weight, dx, x_elu)
+        job = (strassen if strassen.serves(layer, x, dy) else windows).gradients(x, dy, weight, dx, x_elu)
     else:
         to_x = products.correlation(dy, weight, np.zeros(x.shape[3], np.float32), layer.stride, layer.padding, dx)
         to_weight = products.weight_gradient(dy, x, layer.kernel, layer.stride, layer.padding)

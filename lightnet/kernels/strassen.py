@@ -25,18 +25,20 @@ Sources: Strassen, "Gaussian elimination is not optimal", 1969; with 15 addition
 these once.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import compiled, pasted
+from .compiling import compiled, inner, pasted
 from .images import Flat
 from .packing import panels
 from .product import Part, Tables, one_pass
 from .sandwich import WIDTH, emit_sandwich
 from .tile import ROWS, STORE
-from .vector import HAS_IR, LANES
+from .vector import LANES
 
 PRODUCTS, TAPS = 49, 2                                  # of blocks of blocks; taps in one product
 LEAST = 256                                             # channels from which on it is worth it
@@ -64,7 +66,7 @@ U = np.array([[1, 1, 1, 0, 0, -1, 0],                   # for each block of C, t
 def suits(kernel, size, F):
     """Whether a transposed convolution of an image (H, W, C) can be cut in this way, and is large enough for it."""
     H, W, C = size
-    return (HAS_IR and kernel[1] % TAPS == 0 and H % 2 == 0 and W % 2 == 0 and H * W // 4 >= ROWS
+    return (kernel[1] % TAPS == 0 and H % 2 == 0 and W % 2 == 0 and H * W // 4 >= ROWS
             and C >= LEAST and C % (4 * LANES) == 0 and F % (2 * LANES) == 0)
 
 
@@ -87,77 +89,153 @@ def apart(numbers):
     return numbers + LANES
 
 
-def emit_begin(builder, start, steps, i, j):
-    """Instructions for where block j of block i begins; steps: from one i to the next down and across, from one j likewise."""
-    for step, index in zip(steps, (i // 2, i % 2, j // 2, j % 2)):
-        start = builder.add(start, step) if index else start
-    return start
+class Blocks(NamedTuple):
+    """16 blocks of a matrix, of whose rows and columns each has H x W and some channels.
+
+    ``memory[start + i * row + j * pitch + c]`` is channel c of the first block's pixel (i, j). To the other blocks there are four
+    ``steps``: to the lower one and to the right one, of the blocks and of their blocks.
+    """
+
+    memory: np.ndarray
+    start: int
+    H: int
+    W: int
+    channels: int
+    row: int
+    pitch: int
+    steps: tuple
 
 
-@intrinsic
-def sums_of_blocks(typing, x, x0, down, across, k, V, v0, step):
-    """``T X T^t`` for `WIDTH` channels of a pixel of each quarter: into 49 places of V."""
+class Products(NamedTuple):
+    """49 matrices, or sums of blocks: in rows, or in panels of 16 columns.
+
+    ``memory[start + p * step + (i * W + j) * pixel + c // 16 * panel + c % 16]`` is channel c of the p-th one's pixel (i, j).
+    """
+
+    memory: np.ndarray
+    start: int
+    pixel: int
+    panel: int
+    step: int
+
+
+def transform(matrix, add=False, biased=False):
+    """A compiled function ``(blocks, products)``: ``matrix X matrix^t``, number by number.
+
+    A matrix of 7 x 4 makes 49 sums of 16 blocks, one of 4 x 7 makes 16 blocks of 49 products. These are written, or with ``add``
+    added to what is there; with ``biased`` a bias follows, of the channels of two blocks side by side, and is added as well.
+    """
+    if vector.HAS_IR:
+        sixteen, width = emitted(matrix, add, biased), WIDTH
+    else:
+        sixteen, width = plain(np.float32(matrix), add, biased), 1
+
+    @inner
+    def each(blocks, products, *bias):
+        for i in range(blocks.H):
+            for j in range(blocks.W):
+                start = blocks.start + i * blocks.row + j * blocks.pitch
+                place = products.start + (i * blocks.W + j) * products.pixel
+                for c in range(0, blocks.channels, width):
+                    more = (*bias, c) if biased else ()
+                    sixteen(blocks.memory, start + c, blocks.steps,
+                            products.memory, place + c // LANES * products.panel + c % LANES, products.step, *more)
+    return each
+
+
+def emitted(matrix, add, biased):
+    """An intrinsic for `WIDTH` channels of a pixel."""
     def emit(context, builder, signature, arguments):
-        x, x0, down, across, k, V, v0, step = arguments
-        kinds = dict(zip(arguments, signature.args))
-        steps = down, builder.add(k, k), across, k
+        blocks, start, steps, products, place, step, *bias = arguments
+        kinds, steps = dict(zip(arguments, signature.args)), [builder.extract_value(steps, i) for i in range(4)]
 
         def at(array, *offsets):
             return vector.pointer(context, builder, kinds[array], array, offsets)
 
-        def pixel(i, j):
-            return vector.load(builder, at(x, emit_begin(builder, x0, steps, i, j)), WIDTH)
-        for i, j, value in emit_sandwich(builder, T, pixel):
-            vector.store(builder, value, at(V, v0, builder.mul(step, vector.integer(len(T) * i + j))))
-        return context.get_dummy_value()
-    return types.void(x, x0, down, across, k, V, v0, step), emit
-
-
-@intrinsic
-def blocks_of_products(typing, P, p0, step, bias, bias0, y, y0, down, across, tap, n):
-    """``U P U^t`` plus bias for `WIDTH` columns: into y at a pixel of each quarter, of each tap, of each half of the channels."""
-    def emit(context, builder, signature, arguments):
-        P, p0, step, bias, bias0, y, y0, down, across, tap, n = arguments
-        kinds = dict(zip(arguments, signature.args))
-
-        def at(array, *offsets):
-            return vector.pointer(context, builder, kinds[array], array, offsets)
+        def block(i, j):
+            further = [step for step, index in zip(steps, (i // 2, i % 2, j // 2, j % 2)) if index]
+            return at(blocks, start, *further)
 
         def product(i, j):
-            return vector.load(builder, at(P, p0, builder.mul(step, vector.integer(len(T) * i + j))), WIDTH)
-        offsets = [vector.load(builder, at(bias, bias0, start), WIDTH) for start in (vector.integer(0), n)]
-        for i, j, value in emit_sandwich(builder, U, product):
-            place = at(y, emit_begin(builder, y0, (down, tap, across, n), i, j))
-            vector.store(builder, builder.fadd(value, offsets[j % 2]), place)
+            return at(products, place, builder.mul(step, vector.integer(len(T) * i + j)))
+        source, target = (block, product) if len(matrix) == len(T) else (product, block)
+        offsets = [vector.load(builder, at(*bias, beside), WIDTH) for beside in (vector.integer(0), steps[3]) if bias]
+        for i, j, value in emit_sandwich(builder, matrix, lambda i, j: vector.load(builder, source(i, j), WIDTH)):
+            if add:
+                value = builder.fadd(vector.load(builder, target(i, j), WIDTH), value)
+            if biased:
+                value = builder.fadd(value, offsets[j % 2])
+            vector.store(builder, value, target(i, j))
         return context.get_dummy_value()
-    return types.void(P, p0, step, bias, bias0, y, y0, down, across, tap, n), emit
+
+    if biased:
+        @intrinsic
+        def sixteen(typing, blocks, start, steps, products, place, step, bias, c):
+            return types.void(blocks, start, steps, products, place, step, bias, c), emit
+    else:
+        @intrinsic
+        def sixteen(typing, blocks, start, steps, products, place, step):
+            return types.void(blocks, start, steps, products, place, step), emit
+    return sixteen
+
+
+def plain(matrix, add, biased):
+    """The same of one channel, in loops."""
+    m, n = matrix.shape
+
+    @inner
+    def block(start, steps, i, j):
+        return start + i // 2 * steps[0] + i % 2 * steps[1] + j // 2 * steps[2] + j % 2 * steps[3]
+
+    @inner
+    def one(blocks, start, steps, products, place, step, *bias):
+        half = np.zeros((m, n), np.float32)
+        for i in range(m):
+            for j in range(n):
+                for k in range(n):
+                    x = products[place + (n * k + j) * step] if m < n else blocks[block(start, steps, k, j)]
+                    half[i, j] += matrix[i, k] * x
+        for i in range(m):
+            for j in range(m):
+                total = np.float32(0)
+                for k in range(n):
+                    total += half[i, k] * matrix[j, k]
+                if m > n:
+                    products[place + (m * i + j) * step] = total
+                    continue
+                if biased:
+                    total += bias[0][bias[1] + j % 2 * steps[3]]
+                here = block(start, steps, i, j)
+                blocks[here] = total + (blocks[here] if add else np.float32(0))
+    return one
+
+
+inputs_forward, outputs_forward = transform(T), transform(U, biased=True)
 
 
 @compiled
 def split(x, down, across, V, v0, step):
     """V from some lines of the upper half of an image, x; the lower half is ``down`` from there, the right one ``across``."""
-    W, k = x.W // 2, x.C // 4
-    for i in range(x.H):
-        for j in range(W):
-            for c in range(0, k, WIDTH):
-                sums_of_blocks(x.memory, i * x.row + j * x.pitch + c, down, across, k, V, v0 + (i * W + j) * k + c, step)
+    k = x.C // 4
+    blocks = Blocks(x.memory, 0, x.H, x.W // 2, k, x.row, x.pitch, (down, 2 * k, across, k))
+    inputs_forward(blocks, Products(V, v0, k, LANES, step))
+
+
+@inner
+def in_rows(pixels, k, n):
+    """(pixels, k) @ (k, n), all but the second in rows."""
+    zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES
+    return Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0)
 
 
 @pasted
 def products(V, v0, v_step, pixels, k, weights, w0, n, P, p0, bias):
     """The 49 products (pixels, k) @ (k, n)."""
-    zero, columns = np.zeros(1, np.int64), np.arange(n // LANES) * LANES
-    tables = Tables(np.arange(pixels) * k, zero, 1, columns * k, zero, LANES, k, np.arange(pixels) * n, columns, 1, 0)
     left, right, result = Flat(V, v_step, v0), Flat(weights, k * n, w0), Flat(P, apart(pixels * n), p0)
-    one_pass(tables, Part(0, 1, PRODUCTS, False, STORE), left, right, result, bias)
+    one_pass(in_rows(pixels, k, n), Part(0, 1, PRODUCTS, False, STORE), left, right, result, bias)
 
 
 @compiled
 def join(P, p0, H, W, n, bias, y, y0, row, pitch, down, across, tap):
-    """y from the products: H x W pixels of each quarter, row and pitch apart."""
-    step = apart(H * W * n)
-    for i in range(H):
-        for j in range(W):
-            for c in range(0, n, WIDTH):
-                place, to = p0 + (i * W + j) * n + c, y0 + i * row + j * pitch + c
-                blocks_of_products(P, place, step, bias, c, y, to, down, across, tap, n)
+    """y from the products: H x W pixels of each quarter, row and pitch apart, plus bias."""
+    outputs_forward(Blocks(y, y0, H, W, n, row, pitch, (down, tap, across, n)), Products(P, p0, n, LANES, apart(H * W * n)), bias)
