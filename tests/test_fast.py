@@ -477,7 +477,7 @@ def test_gradients_by_winners_are_the_layers(seed, most=140):
     size = int((W + rng.integers(4)) * S + max(K))
     x = rng.standard_normal((3, size, size + 1, C), dtype=np.float32)
     y = fast_conv.forward(convolution, x, training=True, pool=pool)
-    dy, (between, winner, _) = rng.standard_normal(y.shape, dtype=np.float32), pool.cache
+    dy, (between, winner, *_) = rng.standard_normal(y.shape, dtype=np.float32), pool.cache
     dx = fast_conv.backward(convolution, dy.copy(), pool=pool)
     results = {"dx": dx, **convolution.grads}
     convolution.forward(x.astype(np.float64), training=True)

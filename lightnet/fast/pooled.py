@@ -42,13 +42,13 @@ def forward(layer, x, pool, training=False, out=None):
                        winner[start:stop].reshape(-1), products.NOTHING)
     later(job, len(x))
     if training:
-        layer.cache, pool.cache = (x,), (between_shape, winner, y)
+        layer.cache, pool.cache = (x,), (between_shape, winner, y, None)
     return y
 
 
 def gradients(layer, x, dy, pool, dx, to_image):
     """dx, if it is wanted, and of a range of images dW and db; dy is multiplied by ELU's slope in place."""
-    between_shape, winner, y = pool.cache
+    between_shape, winner, y, _ = pool.cache
     weight = layer.params["weight"]
     filters, convolution, window = winners.filters(weight), Window(*numbers(layer)), Window(*numbers(pool))
 

@@ -10,7 +10,7 @@ from .activation import copied
 
 
 class MaxPool2D:
-    """``y = max over the window``; keeps each winner's place in its window."""
+    """``y = max over the window``; keeps each winner's place in its window, and x, as the activation before it mostly does."""
 
     @staticmethod
     def forward(layer, x, training=False, out=None, pooled=None):
@@ -22,25 +22,26 @@ class MaxPool2D:
         later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
                                                   winner[start:stop].reshape(-1), *numbers(layer)), len(x))
         if training:
-            layer.cache = (x.shape, winner, None)
+            layer.cache = (x.shape, winner, None, x)
         return y
 
     @staticmethod
-    def backward(layer, dy, onto=None, postponed=False):
+    def backward(layer, dy, onto=None, x_elu=None, postponed=False):
         """Each winner gets its window's dy; a pixel that won in several adds up. ``onto``: what to add besides.
 
-        ``postponed``: who gets dx will do it.
+        ``x_elu``: the ELU that x comes from, if any, whose backward is done as well. ``postponed``: who gets dx will do it.
         """
         if postponed:
             return dy
-        x_shape, winner, _ = layer.cache
-        dy, dx = regular(dy), memory.empty(x_shape)
+        x_shape, winner, _, x = layer.cache
+        dy, dx, alpha = regular(dy), memory.empty(x_shape), np.float32(x_elu.alpha if x_elu else 1)
         onto = onto if onto is None else regular(onto)
 
         def gather(start, stop):
             there = everywhere(0, x_shape[3]) if onto is None else images(onto[start:stop])
+            outputs = images(x[start:stop]) if x_elu else everywhere(1, x_shape[3])         # where ELU's slope is 1
             pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop].reshape(-1), there,
-                               *numbers(layer))
+                               outputs, alpha, *numbers(layer))
         later(gather, len(dy))
         return dx
 

@@ -7,7 +7,8 @@
   registers.
 - Where a max pool alone reads that ELU, the convolution computes the pool as well, before the ELU (``pooled.py``).
 - Where a value's gradient is a sum, a MaxPool or a 1x1 convolution adds its own part to the other one while it computes it.
-- A convolution behind an ELU, or behind a Concat of ELUs, has their outputs at hand in backward, and does their backward too.
+- A convolution or a MaxPool behind an ELU, or behind a Concat of ELUs, does their backward too: it has their outputs at hand, or
+  goes through their gradients anyway.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
 - The image's gradient is not computed where nobody wants it.
@@ -24,7 +25,8 @@ What a version is told, by keyword:
                 pooled      ELU, MaxPool2D  the convolution that has done all three
     backward    out         activations     dy: write over it
                 onto        MaxPool2D, 1x1  what to add to dx
-                x_elu       convolutions    the ELU that x comes from: multiply dx by its slope
+                x_elu       the same, and   the ELU that x comes from: multiply dx by its slope
+                            other convs
                 done        ELU             True: whose dy this is has done that
                 even        GlobalAvgPool   True: one pixel of dx will do for all of an image
                 postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it
@@ -183,8 +185,8 @@ class Backward(Together):
             return {"even": kind in OVER_INPUT and version_that_ran(before.layer) is not kind}      # others would copy it
         if node.inputs[0] in self.left:                 # the pool behind this ELU left both to the convolution
             return {"postponed": True}
-        if kind is MaxPool2D and node.inputs[0] in gradients:
-            return {"onto": gradients.pop(node.inputs[0])}
+        if kind is MaxPool2D and not is_pooled(node.layer):
+            return self.to_finish(node, gradients)
         if kind not in OVER_GRADIENT or dy.ndim != 4 or not self.is_unshared(node.name):
             return {}
         if ((is_regular(dy) or is_even(dy)) and kind is ELU and is_kept(node.layer) and before and type(before.layer) is Conv2D
@@ -193,19 +195,17 @@ class Backward(Together):
         if not is_regular(dy):
             return {}
         if kind is MaxPool2D:
-            return self.leave(before.inputs[0], pool=node.layer) if is_pooled(node.layer) else {}
+            return self.leave(before.inputs[0], pool=node.layer)
         return {"out": dy}
 
     def to_finish(self, node, gradients):
-        """What a convolution behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
+        """What a node behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
         (name,) = node.inputs
         before, told = self.graph.nodes.get(name), {}
-        if not before or self.readers[name][0] is not node:         # an earlier node reads it too: its gradient is still to come
-            return {}
-        if type(node.layer) is Conv2D and node.layer.is_pointwise and name in gradients:
+        if name in gradients and (type(node.layer) is MaxPool2D or type(node.layer) is Conv2D and node.layer.is_pointwise):
             told["onto"] = gradients.pop(name)
-        elif name in gradients:
-            return {}
+        if not before or name in gradients or self.readers[name][0] is not node:        # else more of its gradient is to come
+            return told
         elus = [before] if type(before.layer) is ELU else self.concatenated(before)
         if elus and all(is_kept(elu.layer) and version_that_ran(elu.layer) is not ELU for elu in elus):
             self.done.update(elu.name for elu in elus)

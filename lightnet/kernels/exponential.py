@@ -28,7 +28,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import vector
-from .compiling import compiled
+from .compiling import compiled, inner
 
 LOWEST = -87.0                                          # exp of it is 1e-38, the smallest normal float
 LOWEST_POWER = -150.0                                   # 2 to it is 0 in float32; of -infinity itself a remainder would be NaN
@@ -154,6 +154,12 @@ def plain_elu(array, start, stop, alpha):
         for _ in range(6):
             q = q * (q + np.float32(2))
         array[k] = alpha * q if x < 0 else x
+
+
+@inner
+def plain_elu_slope(y, alpha):
+    """As `emit_elu_slope`, of one number."""
+    return np.float32(1) if y > 0 else y + alpha
 
 
 elu = ir_elu if vector.HAS_IR else plain_elu

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from . import vector
 from .asking import ask_for
 from .compiling import compiled
-from .exponential import emit_elu, emit_relu, plain_elu
+from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu, plain_elu_slope
 from .tile import ELU, RELU, STORE
 
 
@@ -134,18 +134,19 @@ def gather_of(lanes):
     """An intrinsic for so many channels of one pixel x, which was in ``rows`` x ``columns`` windows.
 
     In the first of them, whose gradient is ``dy[y0]`` and whose winner ``winner[w0]``, it had the number ``first``, in the next
-    one below ``row_less`` less, in the next one to the right ``column_less`` less.
+    one below ``row_less`` less, in the next one to the right ``column_less`` less. The sum of what it won and of ``onto[o0]`` is
+    multiplied by ELU's slope, read off ``elu[e0]``.
     """
 
     @intrinsic
     def gather(typing, dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
-               onto, o0, dx, x0):
+               onto, o0, elu, e0, alpha, dx, x0):
         signature = types.void(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
-                               onto, o0, dx, x0)
+                               onto, o0, elu, e0, alpha, dx, x0)
 
         def generate(context, builder, signature, arguments):
             (dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
-             onto, o0, dx, x0) = arguments
+             onto, o0, elu, e0, alpha, dx, x0) = arguments
             kinds = dict(zip(arguments, signature.args))
             number_type = kinds[winner].dtype.bitwidth
 
@@ -165,7 +166,9 @@ def gather_of(lanes):
                 return vector.loop(builder, columns, totals, in_column)
 
             begin = vector.load(builder, place(onto, o0), lanes)
-            vector.store(builder, vector.loop(builder, rows, [begin], in_row)[0], place(dx, x0))
+            (total,) = vector.loop(builder, rows, [begin], in_row)
+            slope = emit_elu_slope(builder, vector.load(builder, place(elu, e0), lanes), vector.splat(builder, alpha, lanes))
+            vector.store(builder, builder.fmul(total, slope), place(dx, x0))
             return context.get_dummy_value()
         return signature, generate
     return gather
@@ -173,14 +176,14 @@ def gather_of(lanes):
 
 @compiled
 def plain_gather(dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, columns, first, row_less, column_less,
-                 onto, o0, dx, x0):
+                 onto, o0, elu, e0, alpha, dx, x0):
     """The same for one channel, in plain loops."""
     total = onto[o0]
     for i in range(rows):
         for j in range(columns):
             if winner[w0 + i * w_row + j * w_pitch] == first - i * row_less - j * column_less:
                 total += dy[y0 + i * y_row + j * y_pitch]
-    dx[x0] = total
+    dx[x0] = total * plain_elu_slope(elu[e0], alpha)
 
 
 # So many channels in one go. Within a window each comparison waits for the one before it; 32 channels are several registers,
@@ -247,8 +250,11 @@ def maxima(x, y, KH, KW, SH, SW, top, left, finish):
 
 
 @compiled
-def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
-    """To each pixel the dy of the windows that it won, and what ``onto`` has for it: winner (N * OH * OW * C), flat."""
+def to_winners(dy, dx, winner, onto, y, alpha, KH, KW, SH, SW, top, left):
+    """To each pixel the dy of the windows that it won, and what ``onto`` has for it, times the slope of the ELU that made it.
+
+    winner: (N * OH * OW * C), flat; y: the ELU's outputs, which are the pool's inputs; `everywhere` 1 where there is none.
+    """
     w_row, C = dy.W * dy.C, dy.C
     for n in range(dx.N):
         for h in range(dx.H):
@@ -259,20 +265,21 @@ def to_winners(dy, dx, winner, onto, KH, KW, SH, SW, top, left):
                 first = (h + top - i * SH) * KW + w + left - j * SW
                 y0, w0 = n * dy.stride + i * dy.row + j * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
                 x0, o0 = n * dx.stride + h * dx.row + w * dx.pitch, n * onto.stride + h * onto.row + w * onto.pitch
+                e0 = n * y.stride + h * y.row + w * y.pitch
                 if rows <= 0 or columns <= 0:
                     for c in range(C):
-                        dx.memory[x0 + c] = onto.memory[o0 + c]
+                        dx.memory[x0 + c] = onto.memory[o0 + c] * plain_elu_slope(y.memory[e0 + c], alpha)
                     continue
                 c = 0
                 while c + WIDE <= C:
                     wide_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
-                                first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
+                                first, SH * KW, SW, onto.memory, o0 + c, y.memory, e0 + c, alpha, dx.memory, x0 + c)
                     c += WIDE
                 while c + NARROW <= C:
                     narrow_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
-                                  first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
+                                  first, SH * KW, SW, onto.memory, o0 + c, y.memory, e0 + c, alpha, dx.memory, x0 + c)
                     c += NARROW
                 while c < C:
                     single_gather(dy.memory, y0 + c, dy.row, dy.pitch, winner, w0 + c, w_row, C, rows, columns,
-                                  first, SH * KW, SW, onto.memory, o0 + c, dx.memory, x0 + c)
+                                  first, SH * KW, SW, onto.memory, o0 + c, y.memory, e0 + c, alpha, dx.memory, x0 + c)
                     c += 1
