@@ -32,9 +32,9 @@ CONTENDERS = FAST, PLAIN, EAGER, LAST, COMPILED
 SGD = {"lr": 0.007, "momentum": 0.87, "l2": 1e-6}
 PAUSE = 0.1                                             # seconds before each step: threads of the one before stop spinning
 PLAIN_ROUNDS = 2                                        # the plain layers are slow
-NOTES = f"""{PLAIN} runs for {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the first row's
-in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step loads
-(kernels, or the compiler of torch.compile)."""
+NOTES = f"""{PLAIN} runs after the others, {PLAIN_ROUNDS} rounds at most. Losses apart: the largest relative difference from the
+first row's in the first two steps. Memory: by how much the process's peak grew in 3 steps, once built; with what the first step
+loads (kernels, or the compiler of torch.compile)."""
 NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
 the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
 its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update. Each node is
@@ -123,17 +123,17 @@ def contenders(options):
 # Measurements, each in a process of its own: what WORKERS names prints its result as JSON
 
 def timing(options):
-    """Rounds in turn, and the nodes of the fast version."""
+    """Rounds in turn, then the plain layers', and the nodes of the fast version."""
     ln.set_num_threads(options.threads[0])
     steps, left_out = contenders(options)
     times, losses, peaks, has_tile = defaultdict(list), defaultdict(list), [], FAST in steps
+    plain = [name for name in steps if name == PLAIN]   # by itself at the end: its gigabytes would disturb the others
     for r in range(options.rounds + 1):
         if has_tile:
             peaks.append(peak(options.quick))
-        if r > PLAIN_ROUNDS:
-            steps.pop(PLAIN, None)                      # its memory too
-        names = list(steps)
-        for name in names[r % len(names):] + names[:r % len(names)]:
+        names = [name for name in steps if name not in plain]
+        turn = r % max(len(names), 1)
+        for name in names[turn:] + names[:turn]:
             try:
                 seconds, loss = timed(steps[name])
             except Exception as error:                  # whatever a compiler may lack
@@ -144,6 +144,10 @@ def timing(options):
             else:
                 times[name].append(seconds)
                 losses[name].append(loss)
+    for name in plain * (1 + min(PLAIN_ROUNDS, options.rounds)):
+        seconds, loss = timed(steps[name])
+        times[name].append(seconds)
+        losses[name].append(loss)
     steps.clear()                                       # the nodes' network needs the room
     nodes = node_times(options, peaks) if has_tile else []
     first = losses[next(iter(times))]

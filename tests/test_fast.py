@@ -388,6 +388,9 @@ SCHEDULES = {
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2), "elu")),
     "convolution and ELU, read by a pool and another": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(3, 1, 1), "elu"), ("sum", Add(), "pool", "elu")),
+    "an ELU read by a pool with gaps and another": lambda: graph_of(
+        ("a", conv(3, 4, 0), "image"), ("elu", ELU(0.5), "a"), ("pool", MaxPool2D(1, 2), "elu"),
+        ("b", Conv2D(4, 4, 2, 2, seed=1), "elu"), ("sum", Add(), "pool", "b")),
     "an activation of an activation": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("again", ELU(0.5), "elu"), ("b", conv(4, 2, 1), "again")),
     "an activation of a Concat of an activation": lambda: graph_of(

@@ -25,8 +25,7 @@ What a version is told, by keyword:
                 pooled      ELU, MaxPool2D  the convolution that has done all three
     backward    out         activations     dy: write over it
                 onto        MaxPool2D, 1x1  what to add to dx
-                x_elu       the same, and   the ELU that x comes from: multiply dx by its slope
-                            other convs
+                x_elu       pools, convs    the ELU that x comes from: multiply dx by its slope
                 done        ELU             True: whose dy this is has done that
                 even        GlobalAvgPool   True: one pixel of dx will do for all of an image
                 postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it

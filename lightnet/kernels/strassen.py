@@ -7,14 +7,14 @@ block of A by one of B; or of seven, between *sums* of blocks:
 
 T, R and U consist of 0, 1 and -1. Each of the seven products can be cut in the same way: with X[i, j] for block j of block i, the
 sums are T X T^t. These are the transforms of Winograd's convolution (``winograd.py``) with other matrices. As there, the weights'
-are made once and for all, the image's once for all columns; between them stands what the register tile is for, without 15 of its
-64 parts.
+are made once, for good in a compiled network and once a step in training, the image's once for all columns; between them stands
+what the register tile is for, without 15 of its 64 parts.
 
 The price: those sums; three times the weights to read; products a quarter as long each way; and precision. Sums of blocks are
 larger than blocks, which costs half a digit; and since they are sums of all quarters of an image, the error is relative to its
 largest number: a quarter a million times smaller than another would lose all digits, an infinite number spoils its like in all
 quarters. It is worth it where a product is large, and at the tile's peak already: the transposed convolution of the paper's
-network, 196 x 512 x 1024, takes 1.55 ms for 1.82.
+network, 196 x 512 x 1024, takes 1.55 ms for 1.82. Its gradients are in ``strassen_layer.py``.
 
 A's rows are the pixels of an image here, and their four parts its quarters: from one half of it to the other is one distance,
 however its lines lie. A's columns are C channels; B's are two taps of the transposed convolution, with F channels each. So blocks

@@ -2,8 +2,8 @@
 
 In its letters, with x the image's matrix (pixels, C), w its weights and y, of two taps at a time, what it makes of them:
 
-    V = T x T^t,    W = R w R^t,      y = U [V W] U^t + b
-    Z = U^t dy U,   dx += T^t [Z W^t] T,   dw = R^t [V^t Z] R
+    V = T x T^t,     W = R w R^t,             y = U [V W] U^t + b
+    Z = U^t dy U,    dx = T^t [Z W^t] T,      dw = R^t [V^t Z] R
 
 Every step is linear: so the gradients are the same 49 products turned around, as in Winograd's method, and one transform of dy
 serves both. It also takes the place of the copy (``columns.py``, ``windows_of``) that the products would need, whose windows lie
