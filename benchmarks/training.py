@@ -4,7 +4,7 @@
 
 A step is forward, loss, backward and update of light_cnn; every time is a median. Besides: what the processor can do at most,
 where the time of lightnet's fast version goes, memory, and the first step, for which Numba compiles the kernels. PyTorch's rows
-need PyTorch (``pip install -e '.[bench]'``). Linux and macOS; all of it takes about half an hour.
+need PyTorch (``pip install -e '.[bench]'``). Linux and macOS; all of it takes five to ten minutes.
 
 Each thread count, and each measurement of memory, has a process of its own: nothing that another one left lingers.
 """

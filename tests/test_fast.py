@@ -551,7 +551,7 @@ def test_a_large_transposed_convolution_goes_by_strassens_method():
             ("b", conv(37, 2, 3), "both"))
     x = np.random.default_rng(0).standard_normal((5, 6, 6, 3), dtype=np.float32)
     numpy = step_of(network, x, 1, "numpy")
-    with patch.multiple(strassen, adjoint=Mock(wraps=strassen.adjoint), gradients=Mock(wraps=strassen.gradients)):
+    with patch.multiple(strassen, WORTH=True, adjoint=Mock(wraps=strassen.adjoint), gradients=Mock(wraps=strassen.gradients)):
         fast = step_of(network, x, 1, "numba")
         assert strassen.adjoint.call_count == strassen.gradients.call_count == 1
     for key, array in numpy.items():
