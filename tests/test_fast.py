@@ -388,6 +388,9 @@ SCHEDULES = {
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(2), "elu")),
     "convolution and ELU, read by a pool and another": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(), "a"), ("pool", MaxPool2D(3, 1, 1), "elu"), ("sum", Add(), "pool", "elu")),
+    "Winograd, an ELU of another alpha and batch norm": lambda: graph_of(
+        ("first", conv(3, 16, 0), "image"), ("a", conv(16, 16, 1, 3), "first"), ("elu", ELU(0.5), "a"),
+        ("bn", BatchNorm2D(16), "elu"), ("b", conv(16, 2, 2), "bn")),
     "an ELU read by a pool with gaps and another": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("elu", ELU(0.5), "a"), ("pool", MaxPool2D(1, 2), "elu"),
         ("b", Conv2D(4, 4, 2, 2, seed=1), "elu"), ("sum", Add(), "pool", "b")),

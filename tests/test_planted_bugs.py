@@ -430,7 +430,7 @@ def bugs_where_nothing_is_compiled():
             in_place, ("an ELU read by a pool with gaps and another", 3)),
         Bug("Winograd takes every alpha for 1", "fast.winograd:gradients",
             "elu.alpha if elu else 1", "1",
-            in_place, (FORK, 3)),
+            in_place, ("Winograd, an ELU of another alpha and batch norm", 3)),
         Bug("each block's dx in the first one's place", "kernels.pointwise:backward",
             "pixels(dx, p, block)", "pixels(dx, start * size, block)",
             blocks, ((3, 5, 7), (16, 16), 10)),
