@@ -127,6 +127,11 @@ def timing(options):
     ln.set_num_threads(options.threads[0])
     steps, left_out = contenders(options)
     times, losses, peaks, has_tile = defaultdict(list), defaultdict(list), [], FAST in steps
+
+    def measure(name):
+        seconds, loss = timed(steps[name])
+        times[name].append(seconds)
+        losses[name].append(loss)
     plain = [name for name in steps if name == PLAIN]   # by itself at the end: its gigabytes would disturb the others
     for r in range(options.rounds + 1):
         if has_tile:
@@ -135,19 +140,14 @@ def timing(options):
         turn = r % max(len(names), 1)
         for name in names[turn:] + names[:turn]:
             try:
-                seconds, loss = timed(steps[name])
+                measure(name)
             except Exception as error:                  # whatever a compiler may lack
                 if name != COMPILED:
                     raise
                 left_out[name] = in_a_line(error)
                 del steps[name]
-            else:
-                times[name].append(seconds)
-                losses[name].append(loss)
     for name in plain * (1 + min(PLAIN_ROUNDS, options.rounds)):
-        seconds, loss = timed(steps[name])
-        times[name].append(seconds)
-        losses[name].append(loss)
+        measure(name)
     steps.clear()                                       # the nodes' network needs the room
     nodes = node_times(options, peaks) if has_tile else []
     first = losses[next(iter(times))]
