@@ -46,7 +46,7 @@ class Activation:
 def finish(dx, x, onto, x_elu):
     """What is left of a layer's dx: ``onto`` is added, and the backward of ``x_elu`` done, the ELU that x comes from; if any."""
     if onto is not None:
-        each(elementwise.add, [dx, onto, dx])
+        each(elementwise.add, [dx, regular(onto), dx])
     if x_elu:
         each(elementwise.elu_slope, [x, dx], (np.float32(x_elu.alpha),))
 

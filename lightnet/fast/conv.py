@@ -4,6 +4,7 @@ from ..kernels import memory
 from ..kernels.images import is_even, regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
+from . import fire as fires
 from . import pointwise, pooled, products, winograd
 from .activation import finish
 
@@ -26,15 +27,19 @@ def forward(layer, x, training=False, out=None, elu=False, pool=None):
     return y
 
 
-def backward(layer, dy, elu=None, pool=None, to_image=True, onto=None, x_elu=None):
+def backward(layer, dy, elu=None, pool=None, to_image=True, onto=None, x_elu=None, fire=None, postponed=False):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
 
     ``elu``: the layer whose slope dy has still to be multiplied by, in place. ``pool``: the MaxPool2D whose dy this is. Without
     ``to_image`` nobody wants dx; where it is work of its own, it is left out. ``onto``, ``x_elu``: see ``activation.finish``.
+    ``fire``, ``postponed``: see ``fire.py``.
     """
+    if postponed:
+        return dy
+    if fire:
+        return fires.backward(layer, dy, fire, x_elu)
     (x,) = layer.cache
-    onto = onto if onto is None else regular(onto)
-    in_blocks = not pool and pointwise.serves(layer, x, dy, *(elu.cache if elu else ()), *(() if onto is None else (onto,)))
+    in_blocks = not pool and pointwise.serves(layer)
     if not (in_blocks and elu and is_even(dy)):
         dy = regular(dy)
     dx, weight = memory.empty(x.shape), layer.params["weight"]

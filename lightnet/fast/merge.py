@@ -22,8 +22,10 @@ class Concat:
         return y
 
     @staticmethod
-    def backward(layer, dy):
-        """Views of dy: each input's channels."""
+    def backward(layer, dy, postponed=False):
+        """Views of dy: each input's channels. ``postponed``: all of it, a convolution will take it apart (``fire.py``)."""
+        if postponed:
+            return (dy,) * len(layer.cache)
         parts, channel = [], 0
         for count in layer.cache:
             parts.append(dy[..., channel:channel + count])

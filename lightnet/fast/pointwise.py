@@ -6,8 +6,9 @@ import numpy as np
 
 from ..kernels import pointwise as kernel
 from ..kernels import tables
-from ..kernels.images import Flat, everywhere, images, is_even
+from ..kernels.images import Flat, everywhere, images, regular
 from ..kernels.packing import no_bias, panels
+from ..kernels.tile import STORE
 from ..kernels.vector import LANES
 from .products import room
 
@@ -15,10 +16,9 @@ NEAR = 1 << 18                                          # bytes of x, dy and dx 
 RUN = 32                                                # pixels
 
 
-def serves(layer, *arrays):
-    """Whether this is a 1x1 convolution in whole panels, over pixels that follow each other without gaps, or are all the same."""
-    return (layer.is_pointwise and layer.in_channels % LANES == layer.out_channels % LANES == 0
-            and all(x.strides[0] == x.shape[1] * x.strides[1] or is_even(x) for x in arrays))
+def serves(layer):
+    """Whether this is a 1x1 convolution in whole panels."""
+    return layer.is_pointwise and layer.in_channels % LANES == layer.out_channels % LANES == 0
 
 
 def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
@@ -26,22 +26,34 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
 
     dy, which may be even, is first multiplied by the slope of ``elu``, if any. ``onto``, ``x_elu``: see ``activation.finish``.
     """
+    dy, dx = images(dy), images(dx)
+    begin = work(x, dy.pitch, weight, elu, onto, x_elu)
+
+    def job(start, stop):
+        conv, sums = begin()
+        kernel.backward(conv, dy, dx, start, stop, 0)
+        return sums
+    return job
+
+
+def work(x, dy_pitch, weight, elu=None, onto=None, x_elu=None, ending=STORE):
+    """A function that returns what the kernel takes, with scratch and sums of its own, and these: dW, in panels, and db."""
     C, F = weight.shape[2:]
     pixels = x.shape[1] * x.shape[2]                    # of an image
     block = block_of(pixels, NEAR / (4 * (2 * C + F)))
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
-    x, dy, dx, y = images(x), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
-    to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy.pitch, F)
-    added = dx if onto is None else images(onto)
+    x, y = images(x), images(elu.cache[0]) if elu else everywhere(1, F)
+    to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy_pitch, F)
+    alpha, x_alpha = (np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu))
+    added = everywhere(0, C) if onto is None else images(regular(onto))
     sizes = to_dW.scratch, block * F if elu else 1
-    alphas = [np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu)]
 
-    def job(start, stop):
+    def begin():
         dW, db, scratch, sloped = room(weight, F, *sizes)
-        kernel.backward(x, dy, y, alphas[0], elu is not None, added, onto is not None, alphas[1], x_elu is not None,
-                        to_dx, Flat(transposed), dx, to_dW, Flat(dW.reshape(-1)), db, zeros, scratch, sloped, start, stop)
-        return dW, db
-    return job
+        dW[...] = 0
+        return kernel.Backward(x, y, alpha, elu is not None, ending, added, onto is not None, x_alpha, x_elu is not None, to_dx,
+                               Flat(transposed), to_dW, Flat(dW.reshape(-1)), db, zeros, scratch, sloped), (dW, db)
+    return begin
 
 
 @functools.cache

@@ -33,16 +33,10 @@ class MaxPool2D:
         """
         if postponed:
             return dy
-        x_shape, winner, _, x = layer.cache
-        dy, dx, alpha = regular(dy), memory.empty(x_shape), np.float32(x_elu.alpha if x_elu else 1)
-        onto = onto if onto is None else regular(onto)
-
-        def gather(start, stop):
-            there = everywhere(0, x_shape[3]) if onto is None else images(onto[start:stop])
-            outputs = images(x[start:stop]) if x_elu else everywhere(1, x_shape[3])         # where ELU's slope is 1
-            pooling.to_winners(images(dy[start:stop]), images(dx[start:stop]), winner[start:stop].reshape(-1), there,
-                               outputs, alpha, *numbers(layer))
-        later(gather, len(dy))
+        (x_shape, *_), dy = layer.cache, regular(dy)
+        dx = memory.empty(x_shape)
+        pool, from_dy, to_dx = work(layer, onto, x_elu), images(dy), images(dx)
+        later(lambda start, stop: pooling.to_winners(pool, from_dy, to_dx, start, stop, 0), len(dy))
         return dx
 
 
@@ -70,6 +64,14 @@ class GlobalAvgPool:
         later(lambda start, stop: np.divide(dy[start:stop], np.float32(H * W), out=pixels[start:stop]), len(dy))
         dx = evenly(pixels, H, W)
         return dx if even else copied(dx)
+
+
+def work(layer, onto=None, x_elu=None):
+    """What the kernel takes for a max pool's backward."""
+    (*_, C), winner, _, x = layer.cache
+    there = everywhere(0, C) if onto is None else images(regular(onto))
+    outputs, alpha = (images(x), np.float32(x_elu.alpha)) if x_elu else (everywhere(1, C), np.float32(1))
+    return pooling.Backward(winner.reshape(-1), there, outputs, alpha, *numbers(layer))
 
 
 def is_pooled(layer):

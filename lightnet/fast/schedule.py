@@ -11,6 +11,7 @@
   goes through their gradients anyway.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
+- A fire module's two convolutions do their backward together with the layer behind their Concat (``fire.py``).
 - The image's gradient is not computed where nobody wants it.
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
@@ -28,8 +29,9 @@ What a version is told, by keyword:
                 x_elu       pools, convs    the ELU that x comes from: multiply dx by its slope
                 done        ELU             True: whose dy this is has done that
                 even        GlobalAvgPool   True: one pixel of dx will do for all of an image
-                postponed   ELU, MaxPool2D  True: hand dy on, the convolution will do it
+                postponed   all but Add     True: hand dy on, a convolution will do it
                 elu, pool   Conv2D          the layers that have handed it on
+                fire        1x1             likewise, see fire.py
                 to_image    Conv2D          False: nobody wants dx
 """
 
@@ -42,6 +44,7 @@ from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
 from . import winograd
 from .activation import is_kept
+from .fire import Fire, fires, suits
 from .pooling import is_pooled
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
@@ -166,12 +169,17 @@ class Backward(Together):
         for node in graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
+        self.fires, self.postponed = fires(graph, self.readers), set()
 
     def place(self, node, dy, gradients):
         """What to tell the version: to compute dx into dy, to leave it to the next, or to begin with what was left."""
         kind, before = type(node.layer), self.graph.nodes.get(node.inputs[0])
         if version_that_ran(node.layer) is kind:
             return {}
+        if node.name in self.postponed or self.is_left_to_fire(node, gradients):
+            return {"postponed": True}
+        if "fire" in self.left.get(node.name, {}):
+            del gradients[node.inputs[0]]               # what the other expand has handed on
         if kind is Conv2D:
             wanted = {"to_image": self.to_image or before is not None}
             return {**wanted, **self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
@@ -197,26 +205,46 @@ class Backward(Together):
             return self.leave(before.inputs[0], pool=node.layer)
         return {"out": dy}
 
+    def is_left_to_fire(self, node, gradients):
+        """Whether the work of this node, which is behind a fire module, is left to the module's 1x1 convolution, and with it the
+        module's own; likewise where a module's Concat gets its gradient from others."""
+        behind = suits(node.layer) and "pool" not in self.left.get(node.name, {})
+        concat = node.inputs[0] if behind else node.name
+        if concat not in self.fires:
+            return False
+        one, three = self.fires[concat]
+        ran = [version_that_ran(layer) is not type(layer) for layer in (one.layer, three.layer, self.graph.nodes[concat].layer)]
+        if all(ran) and behind and self.readers[concat][0] is node and self.elus_before(concat):
+            told = {**self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
+            self.left[one.name] = {"fire": Fire(three.layer, node.layer, told)}
+        elif all(ran) and not behind and self.done.issuperset(node.inputs):
+            self.left[one.name] = {"fire": Fire(three.layer, None, {})}
+        else:
+            return False
+        self.postponed.update((concat, three.name))
+        return True
+
     def to_finish(self, node, gradients):
         """What a node behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
         (name,) = node.inputs
-        before, told = self.graph.nodes.get(name), {}
+        told = {}
         if name in gradients and (type(node.layer) is MaxPool2D or type(node.layer) is Conv2D and node.layer.is_pointwise):
             told["onto"] = gradients.pop(name)
-        if not before or name in gradients or self.readers[name][0] is not node:        # else more of its gradient is to come
+        if name in gradients or self.readers[name][0] is not node:      # more of its gradient is to come
             return told
-        elus = [before] if type(before.layer) is ELU else self.concatenated(before)
-        if elus and all(is_kept(elu.layer) and version_that_ran(elu.layer) is not ELU for elu in elus):
+        if elus := self.elus_before(name):
             self.done.update(elu.name for elu in elus)
             told["x_elu"] = elus[0].layer
         return told
 
-    def concatenated(self, node):
-        """The ELUs whose outputs a Concat joins, if nobody else reads these, and they are alike."""
-        if type(node.layer) is not Concat:
+    def elus_before(self, name):
+        """The ELUs whose outputs this value is, one, or alike and joined by a Concat, if somebody else can do their backward."""
+        node = self.graph.nodes.get(name)
+        if not node or type(node.layer) not in (ELU, Concat):
             return []
-        elus = [self.graph.nodes.get(name) for name in node.inputs]
-        fit = all(elu and type(elu.layer) is ELU and len(self.readers[elu.name]) == 1 and elu.layer.alpha == elus[0].layer.alpha
+        elus = [node] if type(node.layer) is ELU else [self.graph.nodes.get(part) for part in node.inputs]
+        fit = all(elu and type(elu.layer) is ELU and (elu is node or len(self.readers[elu.name]) == 1)
+                  and elu.layer.alpha == elus[0].layer.alpha and is_kept(elu.layer) and version_that_ran(elu.layer) is not ELU
                   for elu in elus)
         return elus if fit else []
 

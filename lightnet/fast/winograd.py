@@ -35,7 +35,20 @@ def correlation(x, weight, bias, padding, y, finish):
 
 def gradients(x, dy, weight, padding, dx, elu=None):
     """dx, and of a range of images dW (3, 3, C, F) and db; dy is multiplied by the slope of ``elu``, if any."""
-    (C, F), size = weight.shape[2:], dy.shape[1:3]
+    begin, _ = work(x, dy.shape[1:3], weight, padding, elu)
+    dy, dx = images(dy), images(dx)
+
+    def job(start, stop):
+        conv, sums = begin()
+        kernel.backward_with_edges(conv, dy, dx, start, stop, 0)
+        return sums
+    return job
+
+
+def work(x, size, weight, padding, elu=None):
+    """A function that returns what the kernel takes, with scratch and sums of its own, and these, dW and db; and how many images
+    it takes together."""
+    C, F = weight.shape[2:]
     side, zeros, alpha = kernel.side_for(*size), no_bias(max(C, F)), np.float32(elu.alpha if elu else 1)
     Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
     most = kernel.most(side)                # with fewer patches in a block it would go through U and dU too often
@@ -46,16 +59,15 @@ def gradients(x, dy, weight, padding, dx, elu=None):
     scratch = (math.prod(shape), math.prod(shape), math.prod(strip_shape),
                *(kernel.entries(side) * kernel.apart(T, channels) for channels in (C, F)),
                *(kernel.some_panels(rows, side) for rows in (C, T)))
-    x, dy, dx, y = images(contiguous(x)), images(dy), images(dx), images(elu.cache[0]) if elu else everywhere(1, F)
+    x, y = images(contiguous(x)), images(elu.cache[0]) if elu else everywhere(1, F)
 
-    def job(start, stop):
+    def begin():
         xs, dxs, strip, V, Z, dU, M = memory.several(*scratch)
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)
         xs, dxs, strip = images(xs.reshape(shape)), images(dxs.reshape(shape)), images(strip.reshape(strip_shape))
-        kernel.backward_with_edges(x, dy, start, stop, y, alpha, elu is not None, Ut, zeros, dx, dW.reshape(-1), db, side,
-                                   top, left, xs, dxs, block, strip._replace(W=dy.W), V, Z, dU, M)
-        return dW, db
-    return job
+        return kernel.Backward(x, y, alpha, elu is not None, Ut, zeros, dW.reshape(-1), db, side, top, left, xs, dxs, block,
+                               strip._replace(W=size[1]), V, Z, dU, M), (dW, db)
+    return begin, shape[0]
 
 
 def room(x, padding, side, size, most):

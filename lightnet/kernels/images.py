@@ -53,6 +53,12 @@ def some_rows(x, n, i, count):
     return Images(x.memory[n * x.stride + i * x.row:], x.stride, x.row, x.pitch, 1, count, x.W, x.C)
 
 
+@inner
+def some_channels(x, first, count):
+    """A few channels of all pixels."""
+    return Images(x.memory[first:], x.stride, x.row, x.pitch, x.N, x.H, x.W, count)
+
+
 def is_regular(x):
     """Whether x (N, H, W, C) has the form of `Images`, in memory that may be written.
 

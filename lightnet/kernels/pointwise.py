@@ -5,47 +5,71 @@ what the two products and the sums take is mostly reading. Layer by layer dy wou
 three times from the third-level cache; a block of some hundred pixels stays in the second.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from .compiling import compiled, inner
 from .elementwise import add, column_sums, elu_slope_sums
 from .images import Flat, Images
 from .multiply import shared_multiply
-from .tile import ADD, STORE
+from .product import Tables
+from .tile import ADD
+
+
+class Backward(NamedTuple):
+    """What it takes besides dy and dx; x and the like are `Images`, of a whole batch."""
+
+    x: Images
+    y: Images                                           # if has_elu: dy is first multiplied by the slope of y, in ``sloped``
+    alpha: float
+    has_elu: bool
+    ending: int                                         # STORE, or ADD: dx is added to what is there
+    onto: Images                                        # if has_onto: to be added to dx
+    has_onto: bool
+    x_alpha: float
+    x_is_elu: bool                                      # x comes from an ELU: dx is multiplied by its slope
+    to_dx: Tables                                       # those of a block, and there are whole blocks in an image
+    weights: Flat
+    to_dW: Tables
+    dW: Flat
+    db: np.ndarray
+    zeros: np.ndarray
+    scratch: np.ndarray
+    sloped: np.ndarray
 
 
 @compiled
-def backward(x, dy, y, alpha, has_elu, onto, has_onto, x_alpha, x_is_elu,
-             to_dx, weights, dx, to_dW, dW, db, zeros, scratch, sloped, start, stop):
-    """Of images start to stop ``dx = dy @ W.T``, and their ``dW = x.T @ dy``; ``db += sum of dy``.
+def backward(conv, dy, dx, start, stop, begin):
+    """Of images start to stop ``dx = dy @ W.T``, or added; to dW and db theirs are added, ``x.T @ dy`` and the sums of dy.
 
-    With has_elu dy is first multiplied by the slope of y, block by block in ``sloped``. It may be one pixel for each image, which
-    is a pitch of 0. To dx ``onto`` is added, if there is any, and where x comes from an ELU dx is multiplied by its slope.
-
-    The tables are a block's, and there are whole blocks in an image. Pixels follow each other without gaps, from row to row and
-    from image to image.
+    dy and dx: `Images`, of which the first is the batch's image ``begin``. If dy is to be multiplied by a slope, it may be one
+    pixel for each image, which is a pitch of 0.
     """
-    block, size = len(to_dx.rows), x.H * x.W
-    for p in range(start * size, stop * size, block):
-        some, some_x, some_dx = pixels(dy, p, block), pixels(x, p, block), pixels(dx, p, block)
-        if has_elu:
-            some_dy = some if dy.pitch else Images(dy.memory[p // size * dy.stride:], 0, 0, 0, 1, 1, block, dy.C)
-            some = Images(sloped, 0, 0, dy.C, 1, 1, block, dy.C)
-            sums = elu_slope_sums(pixels(y, p, block), some_dy, alpha, some)
-        else:
-            sums = column_sums(some)
-        for c in range(dy.C):
-            db[c] += sums[c]
-        shared_multiply(to_dx, some.N, run(some), weights, run(some_dx), zeros, STORE, scratch)
-        shared_multiply(to_dW, some.N, run(some_x), run(some), dW, zeros, STORE if p == start * size else ADD, scratch)
-        if has_onto:
-            add(some_dx, pixels(onto, p, block), some_dx)
-        if x_is_elu:                                    # after dW, which has brought x into the cache
-            elu_slope_sums(some_x, some_dx, x_alpha, some_dx)
+    block, x = len(conv.to_dx.rows), conv.x
+    for n in range(start, stop):
+        for p in range(0, x.H * x.W, block):
+            some, some_x, some_dx = pixels(dy, n - begin, p, block), pixels(x, n, p, block), pixels(dx, n - begin, p, block)
+            if conv.has_elu:
+                target = Images(conv.sloped, 0, 0, dy.C, 1, 1, block, dy.C)
+                sums = elu_slope_sums(pixels(conv.y, n, p, block), some, conv.alpha, target)
+                some = target
+            else:
+                sums = column_sums(some)
+            for c in range(dy.C):
+                conv.db[c] += sums[c]
+            shared_multiply(conv.to_dx, 1, run(some), conv.weights, run(some_dx), conv.zeros, conv.ending, conv.scratch)
+            shared_multiply(conv.to_dW, 1, run(some_x), run(some), conv.dW, conv.zeros, ADD, conv.scratch)
+            if conv.has_onto:
+                add(some_dx, pixels(conv.onto, n, p, block), some_dx)
+            if conv.x_is_elu:                           # after dW, which has brought x into the cache
+                elu_slope_sums(some_x, some_dx, conv.x_alpha, some_dx)
 
 
 @inner
-def pixels(x, start, count):
-    """A run of pixels as an image of one row."""
-    return Images(x.memory[start * x.pitch:], 0, 0, x.pitch, 1, 1, count, x.C)
+def pixels(x, n, first, count):
+    """Some pixels of image n as an image of one row."""
+    return Images(x.memory[n * x.stride + first * x.pitch:], 0, 0, x.pitch, 1, 1, count, x.C)
 
 
 @inner

@@ -7,6 +7,7 @@ instead would jump from channel to channel, one number at a time; this way all c
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -17,6 +18,7 @@ from . import vector
 from .asking import ask_for
 from .compiling import compiled
 from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu, plain_elu_slope
+from .images import Images
 from .tile import ELU, RELU, STORE
 
 
@@ -249,14 +251,28 @@ def maxima(x, y, KH, KW, SH, SW, top, left, finish):
                     c += 1
 
 
-@compiled
-def to_winners(dy, dx, winner, onto, y, alpha, KH, KW, SH, SW, top, left):
-    """To each pixel the dy of the windows that it won, and what ``onto`` has for it, times the slope of the ELU that made it.
+class Backward(NamedTuple):
+    """What it takes besides dy and dx, of a whole batch."""
 
-    winner: (N * OH * OW * C), flat; y: the ELU's outputs, which are the pool's inputs; `everywhere` 1 where there is none.
-    """
+    winner: np.ndarray                                  # (N * OH * OW * C), flat
+    onto: Images                                        # to be added to dx; `everywhere` 0 where there is nothing
+    y: Images                                           # the ELU's outputs, which are the pool's inputs; else `everywhere` 1
+    alpha: float
+    KH: int
+    KW: int
+    SH: int
+    SW: int
+    top: int
+    left: int
+
+
+@compiled
+def to_winners(pool, dy, dx, start, stop, begin):
+    """To each pixel of images start to stop the dy of the windows that it won, and what ``onto`` has for it, times the slope of
+    the ELU that made it. dx: `Images`, of which the first is the batch's image ``begin``."""
+    winner, onto, y, alpha, KH, KW, SH, SW, top, left = pool
     w_row, C = dy.W * dy.C, dy.C
-    for n in range(dx.N):
+    for n in range(start, stop):
         for h in range(dx.H):
             i, last_i = max(0, (h + top - KH) // SH + 1), min(dy.H - 1, (h + top) // SH)            # windows with this row
             for w in range(dx.W):
@@ -264,7 +280,7 @@ def to_winners(dy, dx, winner, onto, y, alpha, KH, KW, SH, SW, top, left):
                 rows, columns = last_i + 1 - i, last_j + 1 - j
                 first = (h + top - i * SH) * KW + w + left - j * SW
                 y0, w0 = n * dy.stride + i * dy.row + j * dy.pitch, ((n * dy.H + i) * dy.W + j) * C
-                x0, o0 = n * dx.stride + h * dx.row + w * dx.pitch, n * onto.stride + h * onto.row + w * onto.pitch
+                x0, o0 = (n - begin) * dx.stride + h * dx.row + w * dx.pitch, n * onto.stride + h * onto.row + w * onto.pitch
                 e0 = n * y.stride + h * y.row + w * y.pitch
                 if rows <= 0 or columns <= 0:
                     for c in range(C):

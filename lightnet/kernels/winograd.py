@@ -24,13 +24,15 @@ Sources: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015,
 "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", 2020.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .asking import ask_to_write
 from .columns import windows_of
 from .compiling import CHECK, compiled, inner, pasted
 from .elementwise import crop, elu_slope_sums, pad
-from .images import Flat, some_images, some_rows
+from .images import Flat, Images, some_images, some_rows
 from .product import Part, Tables, check, one_pass
 from .sandwich import WIDTH, sandwich
 from .tile import PANELS, ROWS, STORE
@@ -366,15 +368,43 @@ def backward(x, dy, y, alpha, sloped, Ut, no_bias, dx, dW, db, side, block, stri
         add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
 
 
+class Backward(NamedTuple):
+    """What ``backward`` takes besides dy and dx; x and y are `Images` of a whole batch, without zeros around them."""
+
+    x: Images
+    y: Images
+    alpha: float
+    sloped: bool
+    Ut: np.ndarray
+    no_bias: np.ndarray
+    dW: np.ndarray
+    db: np.ndarray
+    side: int
+    top: int
+    left: int
+    xs: Images                                          # room for some images with zeros around them
+    dxs: Images
+    block: int
+    strip: Images
+    V: np.ndarray
+    Z: np.ndarray
+    dU: np.ndarray
+    M: np.ndarray
+
+
 @compiled
-def backward_with_edges(x, dy, start, stop, y, alpha, sloped, Ut, no_bias, dx, dW, db, side, top, left, xs, dxs, block, strip, V,
-                        Z, dU, M):
-    """The same of images start to stop, without zeros around them, as many at a time as xs and dxs have room for."""
-    strip.memory[:] = 0
-    for first in range(start, stop, xs.N):
-        last = min(first + xs.N, stop)
-        pad(some_images(x, first, last), xs, top, left)
-        dxs.memory[:] = 0
-        backward(some_images(xs, 0, last - first), some_images(dy, first, last), some_images(y, first, last), alpha, sloped, Ut,
-                 no_bias, some_images(dxs, 0, last - first), dW, db, side, block, strip, V, Z, dU, M)
-        crop(dxs, some_images(dx, first, last), top, left)
+def backward_with_edges(conv, dy, dx, start, stop, begin):
+    """The same of images start to stop, as many at a time as xs and dxs have room for.
+
+    dy and dx: `Images`, of which the first is the batch's image ``begin``.
+    """
+    conv.strip.memory[:] = 0
+    for first in range(start, stop, conv.xs.N):
+        last = min(first + conv.xs.N, stop)
+        pad(some_images(conv.x, first, last), conv.xs, conv.top, conv.left)
+        conv.dxs.memory[:] = 0
+        backward(some_images(conv.xs, 0, last - first), some_images(dy, first - begin, last - begin),
+                 some_images(conv.y, first, last), conv.alpha, conv.sloped, conv.Ut, conv.no_bias,
+                 some_images(conv.dxs, 0, last - first), conv.dW, conv.db, conv.side, conv.block, conv.strip,
+                 conv.V, conv.Z, conv.dU, conv.M)
+        crop(conv.dxs, some_images(dx, first - begin, last - begin), conv.top, conv.left)

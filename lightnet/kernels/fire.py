@@ -1,0 +1,40 @@
+"""A fire module's backward and that of the layer behind it, a few images at a time.
+
+    s -> expand1x1 -> ELU \\
+                           Concat -> the next squeeze, or a max pool
+    s -> expand3x3 -> ELU /
+
+**Why it is fast.** The gradient of the Concat is the largest array around: for fire2 and fire3 1.6 MB an image, 51 MB a batch.
+Layer by layer it is written to memory and read from there twice, of each pixel first one half of the channels and then the
+other. Here the layer behind makes it for one image, or for as many as Winograd's method takes together, and both expands read it
+before it has left the third-level cache; then the next images take its place. It is one compiled loop, for calls from Python
+cost as much as that saves (``threads.py``). A training step takes 0.97 of the time (Zen 4, one thread).
+"""
+
+from . import pointwise, pooling, winograd
+from .compiling import compiled
+from .images import some_channels, some_images
+
+NOTHING, SQUEEZE, POOL = range(3)                       # what is behind
+
+
+@compiled
+def backward(behind, pool, squeeze, three, one, dy, passed, dx, start, stop):
+    """dx of images start to stop; to the gradients of the convolutions' parameters theirs are added.
+
+    dy: `Images`, the gradient of what the layer behind made; with nothing behind the Concat's own. passed: room for the Concat's
+    gradient of a few images; with nothing behind it says only how many. pool, squeeze, three and one: what the layers' backward
+    takes; one adds to what three wrote to dx.
+    """
+    C = len(one.db)
+    for n in range(start, stop, passed.N):
+        last = min(n + passed.N, stop)
+        some, to_dx = some_images(passed, 0, last - n), some_images(dx, n, last)
+        if behind == POOL:
+            pooling.to_winners(pool, dy, some, n, last, n)
+        elif behind == SQUEEZE:
+            pointwise.backward(squeeze, some_images(dy, n, last), some, n, last, n)
+        else:
+            some = some_images(dy, n, last)
+        winograd.backward_with_edges(three, some_channels(some, C, some.C - C), to_dx, n, last, n)
+        pointwise.backward(one, some_channels(some, 0, C), to_dx, n, last, n)
