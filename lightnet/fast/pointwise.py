@@ -43,10 +43,10 @@ def work(x, dy_pitch, weight, elu=None, onto=None, x_elu=None, ending=STORE):
     block = block_of(pixels, NEAR / (4 * (2 * C + F)))
     transposed, zeros = panels(weight.reshape(C, F).T), no_bias(max(C, F))
     x, y = images(x), images(elu.cache[0]) if elu else everywhere(1, F)
-    to_dx, to_dW = both_tables(block, x.pitch, C, F if elu else dy_pitch, F)
+    to_dx, to_dW = both_tables(block, x.pitch, C, kernel.sloped_pitch(F) if elu else dy_pitch, F, elu)
     alpha, x_alpha = (np.float32(layer.alpha if layer else 1) for layer in (elu, x_elu))
     added = everywhere(0, C) if onto is None else images(regular(onto))
-    sizes = to_dW.scratch, block * F if elu else 1
+    sizes = to_dW.scratch, block * kernel.sloped_pitch(F) if elu else 1
 
     def begin():
         dW, db, scratch, sloped = room(weight, F, *sizes)
@@ -62,16 +62,19 @@ def block_of(pixels, near):
     return min((size for size in range(1, pixels + 1) if pixels % size == 0), key=lambda size: max(size / near, near / size))
 
 
-def both_tables(size, pitch, C, dy_pitch, F):
-    """For dx and for dW of so many pixels.
+def both_tables(size, pitch, C, dy_pitch, F, apart):
+    """For dx and for dW of so many pixels; ``apart``: dy's are not a power of two apart.
 
     dW is summed over a short run of them at a time: pixels lie a power of two apart in memory, so that more of them displace
-    each other from the nearest cache before the next rows of dW come to read them. (Copies, if any, do not.)
+    each other from the nearest cache before the next rows of dW come to read them. Not where dW is large, and adding to it dear:
+    there copies are read, or dy as it is where its pixels lie apart.
     """
     row, one, run = (1, size), (1, 1), run_of(size)
     gradient = tables.weight_gradient(size, pitch, C, one, one, row, dy_pitch, F)
     if not gradient.packed:
         gradient = tables.weight_gradient(run, pitch, C, one, one, (size // run, run), dy_pitch, F)._replace(block=1)
+    elif apart:
+        gradient = gradient._replace(packed=0)
     return tables.convolution(size, dy_pitch, F, one, one, row, C, C), gradient
 
 

@@ -15,6 +15,7 @@ from .images import Flat, Images
 from .multiply import shared_multiply
 from .product import Tables
 from .tile import ADD
+from .vector import LANES
 
 
 class Backward(NamedTuple):
@@ -40,6 +41,13 @@ class Backward(NamedTuple):
 
 
 @compiled
+def sloped_pitch(channels):
+    """From pixel to pixel of ``sloped``: a cache line more than it takes, so that they do not displace each other from the nearest
+    cache, as they would a power of two apart; a product can go through a whole block without a copy of it."""
+    return channels + LANES
+
+
+@compiled
 def backward(conv, dy, dx, start, stop, begin):
     """Of images start to stop ``dx = dy @ W.T``, or added; to dW and db theirs are added, ``x.T @ dy`` and the sums of dy.
 
@@ -51,7 +59,7 @@ def backward(conv, dy, dx, start, stop, begin):
         for p in range(0, x.H * x.W, block):
             some, some_x, some_dx = pixels(dy, n - begin, p, block), pixels(x, n, p, block), pixels(dx, n - begin, p, block)
             if conv.has_elu:
-                target = Images(conv.sloped, 0, 0, dy.C, 1, 1, block, dy.C)
+                target = Images(conv.sloped, 0, 0, sloped_pitch(dy.C), 1, 1, block, dy.C)
                 sums = elu_slope_sums(pixels(conv.y, n, p, block), some, conv.alpha, target)
                 some = target
             else:
