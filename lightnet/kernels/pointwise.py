@@ -42,8 +42,8 @@ class Backward(NamedTuple):
 
 @compiled
 def sloped_pitch(channels):
-    """From pixel to pixel of ``sloped``: a cache line more than it takes, so that they do not displace each other from the nearest
-    cache, as they would a power of two apart; a product can go through a whole block without a copy of it."""
+    """From pixel to pixel of ``sloped``: a cache line more than it takes. A power of two apart they would displace each other
+    from the nearest cache, and a product over a whole block would need a copy."""
     return channels + LANES
 
 

@@ -96,8 +96,7 @@ def finish(jobs):
 
 
 def groups(N, cores=None):
-    """How many ranges, where there are sums over the batch: as many as this process may use cores, within limits, or twice as many
-    and so on.
+    """How many ranges, where there are sums over the batch: as many as it may use cores, within limits, or twice as many.
 
     >>> [groups(N, cores=2) for N in (1, 2, 32, 48, 64, 256)]
     [1, 2, 2, 4, 4, 8]
