@@ -11,6 +11,9 @@ from lightnet import backend as backend_class
 from lightnet.backend import run_backward, run_forward, version_for, version_that_ran
 from lightnet.fast import VERSIONS, pointwise, products, strassen
 from lightnet.fast import conv as fast_conv
+from lightnet.kernels import fire as fire_kernel
+from lightnet.kernels import winograd
+from lightnet.kernels.threads import groups
 from lightnet.layers import (
     ELU,
     Add,
@@ -289,6 +292,15 @@ def conv(C, F, seed, kernel=1):
     return Conv2D(C, F, kernel, padding=kernel // 2, seed=seed)
 
 
+def fire(name, C, x, alpha=1, other=None):
+    """The nodes of a fire module for C channels, of 48, its ELUs of these alphas."""
+    s, one, three = (f"{name} {part}" for part in ("s", "one", "three"))
+    return ((s, conv(C, 16, 0), x), (f"{s}_norm", BatchNorm2D(16), s), (f"{s}_elu", ELU(0.5), f"{s}_norm"),
+            (one, conv(16, 16, 1), f"{s}_elu"), (f"{one}_elu", ELU(alpha), one),
+            (three, conv(16, 32, 2, 3), f"{s}_elu"), (f"{three}_elu", ELU(other or alpha), three),
+            (name, Concat(), f"{one}_elu", f"{three}_elu"))
+
+
 SCHEDULES = {
     "nested Concats": lambda: graph_of(
         ("a", conv(3, 4, 0), "image"), ("a_elu", ELU(), "a"), ("b", conv(3, 5, 1, 3), "image"), ("inner", Concat(), "a_elu", "b"),
@@ -348,6 +360,28 @@ SCHEDULES = {
         ("both", Concat(), "a_elu", "b_elu"), ("up", ConvTranspose2D(48, 16, (2, 3), (2, 3), seed=3), "both"),
         ("c", conv(16, 32, 4), "up"), ("c_elu", ELU(), "c"), ("mean", GlobalAvgPool(), "c_elu"),
         ("fc", Dense(32, 2, seed=1), "mean")),
+    "fire modules before a squeeze and before a pool": lambda: graph_of(
+        *fire("1", 3, "image"), *fire("2", 48, "1"), ("pool", MaxPool2D(3, 2, ceil_mode=True), "2"),
+        ("c", conv(48, 2, 4), "pool")),
+    "a fire module before a pool and others": lambda: graph_of(
+        *fire("1", 3, "image", 0.5), ("pool", MaxPool2D(3, 1, 1), "1"), ("both", Concat(), "pool", "1"),
+        ("c", conv(96, 2, 4), "both")),
+    "a fire module before a squeeze of few channels, and others": lambda: graph_of(
+        *fire("1", 3, "image"), ("a", conv(48, 3, 4), "1"), ("b", conv(48, 3, 5), "1"), ("sum", Add(), "a", "b", "image")),
+    "a fire module before a squeeze and its ELU, and others": lambda: graph_of(
+        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("a_elu", ELU(0.5), "a"), ("b", conv(48, 16, 5), "1"),
+        ("sum", Add(), "a_elu", "b")),
+    "a fire module before a squeeze, its ELU and a pool": lambda: graph_of(
+        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("a_elu", ELU(), "a"), ("pool", MaxPool2D(2), "a_elu"),
+        ("b", conv(16, 2, 5), "pool")),
+    "a fire module of which somebody else reads a part": lambda: graph_of(
+        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("sum", Add(), "a", "1 one_elu")),
+    "a fire module whose input somebody else reads": lambda: graph_of(
+        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("sum", Add(), "a", "1 s_elu")),
+    "a fire module with ELUs that are not alike": lambda: graph_of(
+        *fire("1", 3, "image", 1, 0.5), ("a", conv(48, 16, 4), "1")),
+    "a fire module before an average": lambda: graph_of(
+        *fire("1", 3, "image"), ("mean", GlobalAvgPool(), "1"), ("fc", Dense(48, 2, seed=1), "mean")),
     "a Concat of ELUs": lambda: graph_of(
         ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(0.5), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(0.5), "b"),
         ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both")),
@@ -516,6 +550,31 @@ def test_conv1_and_its_pool_are_one():
     net.forward(np.zeros((2, 33, 33, 3), np.float32), training=True)
     pool1, pool3 = (net.nodes[name].layer.cache for name in ("pool1", "pool3"))
     assert pool1[2] is not None and pool3[2] is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_fire_module_and_what_is_behind_it_are_done_together(seed):
+    """In one call for each range of images, of which so many at a time share the place of a gradient; as NumPy computes it."""
+    rng = np.random.default_rng(seed)
+    S, C, F, G = (16 * rng.integers(1, 4, 4)).tolist()
+    N, H, W, few = rng.integers((1, 4, 4, 1), (9, 15, 15, 4)).tolist()
+    behind = (Conv2D(C + F, G, 1, seed=4), MaxPool2D(int(rng.integers(2, 4)), int(rng.integers(1, 3))),
+              ConvTranspose2D(C + F, 3, 2, 2, seed=4))[seed % 3]
+
+    def network():
+        return graph_of(
+            ("s", conv(3, S, 0), "image"), ("s_elu", ELU(), "s"), ("one", conv(S, C, 1), "s_elu"), ("one_elu", ELU(0.5), "one"),
+            ("three", conv(S, F, 2, 3), "s_elu"), ("three_elu", ELU(0.5), "three"), ("both", Concat(), "one_elu", "three_elu"),
+            ("last", behind, "both"))
+    x = rng.standard_normal((N, H, W, 3), dtype=np.float32)
+    numpy = step_of(network, x, 1, "numpy")
+    patches = winograd.patches(winograd.side_for(H, W), H, W)
+    with (patch.object(winograd, "most", lambda side: max(2, few * patches)),
+          patch.object(fire_kernel, "backward", Mock(wraps=fire_kernel.backward)) as together):
+        fast = step_of(network, x, 1, "numba")
+    assert together.call_count == groups(N)
+    for key, array in numpy.items():
+        np.testing.assert_allclose(fast[key], array, rtol=1e-4, atol=1e-5 * max(np.abs(array).max(), 1), err_msg=key)
 
 
 @pytest.mark.parametrize("shape, F, kernel", [

@@ -208,21 +208,28 @@ class Backward(Together):
     def is_left_to_fire(self, node, gradients):
         """Whether the work of this node, which is behind a fire module, is left to the module's 1x1 convolution, and with it the
         module's own; likewise where a module's Concat gets its gradient from others."""
-        behind = suits(node.layer) and "pool" not in self.left.get(node.name, {})
-        concat = node.inputs[0] if behind else node.name
-        if concat not in self.fires:
-            return False
-        one, three = self.fires[concat]
-        ran = [version_that_ran(layer) is not type(layer) for layer in (one.layer, three.layer, self.graph.nodes[concat].layer)]
-        if all(ran) and behind and self.readers[concat][0] is node and self.elus_before(concat):
+        if self.is_behind_fire(node):
+            concat, behind = node.inputs[0], node.layer
             told = {**self.left.pop(node.name, {}), **self.to_finish(node, gradients)}
-            self.left[one.name] = {"fire": Fire(three.layer, node.layer, told)}
-        elif all(ran) and not behind and self.done.issuperset(node.inputs):
-            self.left[one.name] = {"fire": Fire(three.layer, None, {})}
+        elif self.is_fire(node.name) and self.done.issuperset(node.inputs):
+            concat, behind, told = node.name, None, {}
         else:
             return False
+        one, three = self.fires[concat]                 # one's turn comes last
+        self.left[one.name] = {"fire": Fire(three.layer, behind, told)}
         self.postponed.update((concat, three.name))
         return True
+
+    def is_fire(self, name):
+        """Whether this value is the Concat of a fire module of which fast versions ran."""
+        return name in self.fires and all(version_that_ran(node.layer) is not type(node.layer)
+                                          for node in (self.graph.nodes[name], *self.fires[name]))
+
+    def is_behind_fire(self, node):
+        """Whether all else of the gradient of a fire module's Concat is there, and this node's part can wait for the module."""
+        (name, *_) = node.inputs
+        return (self.is_fire(name) and self.readers[name][0] is node and bool(self.elus_before(name))
+                and suits(node.layer) and "pool" not in self.left.get(node.name, {}))
 
     def to_finish(self, node, gradients):
         """What a node behind an ELU, or behind a Concat of ELUs, can do while it has their outputs at hand: its input."""
