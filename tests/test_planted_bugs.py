@@ -482,7 +482,7 @@ def bugs_where_nothing_is_compiled():
             fires, (0,)),
         Bug("one image's gradient for those that pass together", "kernels.pooling:to_winners",
             "x0, o0 = (n - begin) *", "x0, o0 = 0 *",
-            fires, (7,)),
+            fires, (4,)),
         Bug("the 1x1 expand's dx over the other's", "fast.fire:backward",
             ", ending=ADD", "",
             fires, (2,)),
