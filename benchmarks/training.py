@@ -37,7 +37,8 @@ first row's in the first two steps. Memory: by how much the process's peak grew 
 loads (kernels, or the compiler of torch.compile)."""
 NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
 the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
-its convolution shows 0 in forward: its time is in the convolution's. Rest: sums of gradients, loss, update. Each node is
+its convolution shows 0 in forward: its time is in the convolution's. A fire module's backward and that of the squeeze or pool
+behind it are done together: time and MACs of all are in expand1x1's row. Rest: sums of gradients, loss, update. Each node is
 finished before the next one here; in the steps above, on several threads, some go through the images together."""
 
 
@@ -184,25 +185,30 @@ def node_times(options, peaks):
     net, (x, labels) = ln.models.light_cnn(seed=0), data(options)
     step, forward, backward, whole = lightnet_step(net, x, labels, "numba"), defaultdict(list), defaultdict(list), []
     step()
-    wrapped = {"run_forward": clocked(run_forward, forward), "run_backward": clocked(run_backward, backward)}
+    fires = {}
+    wrapped = {"run_forward": clocked(run_forward, forward), "run_backward": clocked(run_backward, backward, fires)}
     with patch.multiple("lightnet.graph", **wrapped):
         for _ in range(options.rounds):
             whole.append(timed(step)[0])
             peaks.append(peak(options.quick))
     rows = []
-    for node, _, _, macs in costs(net, net.shapes(x.shape)):
-        row = {"name": node.name, "operation": type(node.layer).__name__, "macs": macs // options.batch}
-        for way, times, factor in ("forward", forward, 2), ("backward", backward, 4):
+    macs = {node.layer: macs // options.batch for node, _, _, macs in costs(net, net.shapes(x.shape))}
+    in_backward = macs | {layer: 0 for fire in fires.values() for layer in fire}
+    in_backward |= {one: macs[one] + sum(map(macs.get, fire)) for one, fire in fires.items()}
+    for node in net.nodes.values():
+        row = {"name": node.name, "operation": type(node.layer).__name__, "macs": macs[node.layer]}
+        for way, times, operations in (("forward", forward, 2 * macs[node.layer]),
+                                       ("backward", backward, 4 * in_backward[node.layer])):
             ms = row[f"{way}_ms"] = per_image(times[node.layer], options)
-            speed = row[f"{way}_gflops"] = factor * row["macs"] / ms / 1e6 if macs else None
-            row[f"{way}_share"] = speed / float(np.median(peaks)) if macs else None
+            speed = row[f"{way}_gflops"] = operations / ms / 1e6 if operations else None
+            row[f"{way}_share"] = speed / float(np.median(peaks)) if operations else None
         rows.append(row)
     in_nodes = sum(row["forward_ms"] + row["backward_ms"] for row in rows)
     return [*rows, {"name": "rest", "ms": per_image(whole, options) - in_nodes}]
 
 
-def clocked(run, times):
-    """``run(layer, ...)``, which notes its seconds in ``times[layer]``."""
+def clocked(run, times, fires=None):
+    """``run(layer, ...)``, which notes its seconds in ``times[layer]``, and in ``fires[layer]`` whose work it does besides."""
     from lightnet.kernels.threads import flush
 
     @functools.wraps(run)
@@ -211,6 +217,8 @@ def clocked(run, times):
         result = run(layer, *arrays, **more)
         flush()                                         # what it put off, which the next node would pay for
         times[layer].append(time.perf_counter() - start)
+        if fire := more.get("fire"):
+            fires[layer] = [other for other in (fire.three, fire.behind) if other]
         return result
     return wrapper
 
