@@ -294,7 +294,7 @@ def conv(C, F, seed, kernel=1):
 
 def fire(name, C, x, alpha=1, other=None):
     """The nodes of a fire module for C channels, of 48, its ELUs of these alphas."""
-    s, one, three = (f"{name} {part}" for part in ("s", "one", "three"))
+    s, one, three = (f"{name}/{part}" for part in ("s", "one", "three"))
     return ((s, conv(C, 16, 0), x), (f"{s}_norm", BatchNorm2D(16), s), (f"{s}_elu", ELU(0.5), f"{s}_norm"),
             (one, conv(16, 16, 1), f"{s}_elu"), (f"{one}_elu", ELU(alpha), one),
             (three, conv(16, 32, 2, 3), f"{s}_elu"), (f"{three}_elu", ELU(other or alpha), three),
@@ -361,27 +361,27 @@ SCHEDULES = {
         ("c", conv(16, 32, 4), "up"), ("c_elu", ELU(), "c"), ("mean", GlobalAvgPool(), "c_elu"),
         ("fc", Dense(32, 2, seed=1), "mean")),
     "fire modules before a squeeze and before a pool": lambda: graph_of(
-        *fire("1", 3, "image"), *fire("2", 48, "1"), ("pool", MaxPool2D(3, 2, ceil_mode=True), "2"),
+        *fire("f1", 3, "image"), *fire("f2", 48, "f1"), ("pool", MaxPool2D(3, 2, ceil_mode=True), "f2"),
         ("c", conv(48, 2, 4), "pool")),
     "a fire module before a pool and others": lambda: graph_of(
-        *fire("1", 3, "image", 0.5), ("pool", MaxPool2D(3, 1, 1), "1"), ("both", Concat(), "pool", "1"),
+        *fire("f1", 3, "image", 0.5), ("pool", MaxPool2D(3, 1, 1), "f1"), ("both", Concat(), "pool", "f1"),
         ("c", conv(96, 2, 4), "both")),
     "a fire module before a squeeze of few channels, and others": lambda: graph_of(
-        *fire("1", 3, "image"), ("a", conv(48, 3, 4), "1"), ("b", conv(48, 3, 5), "1"), ("sum", Add(), "a", "b", "image")),
+        *fire("f1", 3, "image"), ("a", conv(48, 3, 4), "f1"), ("b", conv(48, 3, 5), "f1"), ("sum", Add(), "a", "b", "image")),
     "a fire module before a squeeze and its ELU, and others": lambda: graph_of(
-        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("a_elu", ELU(0.5), "a"), ("b", conv(48, 16, 5), "1"),
+        *fire("f1", 3, "image"), ("a", conv(48, 16, 4), "f1"), ("a_elu", ELU(0.5), "a"), ("b", conv(48, 16, 5), "f1"),
         ("sum", Add(), "a_elu", "b")),
     "a fire module before a squeeze, its ELU and a pool": lambda: graph_of(
-        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("a_elu", ELU(), "a"), ("pool", MaxPool2D(2), "a_elu"),
+        *fire("f1", 3, "image"), ("a", conv(48, 16, 4), "f1"), ("a_elu", ELU(), "a"), ("pool", MaxPool2D(2), "a_elu"),
         ("b", conv(16, 2, 5), "pool")),
     "a fire module of which somebody else reads a part": lambda: graph_of(
-        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("sum", Add(), "a", "1 one_elu")),
+        *fire("f1", 3, "image"), ("a", conv(48, 16, 4), "f1"), ("sum", Add(), "a", "f1/one_elu")),
     "a fire module whose input somebody else reads": lambda: graph_of(
-        *fire("1", 3, "image"), ("a", conv(48, 16, 4), "1"), ("sum", Add(), "a", "1 s_elu")),
+        *fire("f1", 3, "image"), ("a", conv(48, 16, 4), "f1"), ("sum", Add(), "a", "f1/s_elu")),
     "a fire module with ELUs that are not alike": lambda: graph_of(
-        *fire("1", 3, "image", 1, 0.5), ("a", conv(48, 16, 4), "1")),
+        *fire("f1", 3, "image", 1, 0.5), ("a", conv(48, 16, 4), "f1")),
     "a fire module before an average": lambda: graph_of(
-        *fire("1", 3, "image"), ("mean", GlobalAvgPool(), "1"), ("fc", Dense(48, 2, seed=1), "mean")),
+        *fire("f1", 3, "image"), ("mean", GlobalAvgPool(), "f1"), ("fc", Dense(48, 2, seed=1), "mean")),
     "a Concat of ELUs": lambda: graph_of(
         ("a", conv(3, 16, 0), "image"), ("a_elu", ELU(0.5), "a"), ("b", conv(3, 16, 1), "image"), ("b_elu", ELU(0.5), "b"),
         ("both", Concat(), "a_elu", "b_elu"), ("c", conv(32, 16, 2), "both")),
