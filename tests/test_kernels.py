@@ -712,3 +712,19 @@ def test_tables_of_a_convolution_by_hand():
     assert table.rows.tolist() == [0, 2, 6, 8] and table.segments_a.tolist() == [0, 6] and table.length == 4
     wide = tables.convolution(3, 5, 2, (2, 2), (1, 1), (2, 2), 16, 16)          # of a slice: four runs of two
     assert wide.rows.tolist() == [0, 5, 15, 20] and wide.segments_a.tolist() == [0, 5, 15, 20] and wide.length == 2
+
+
+@pytest.mark.parametrize("kernels", ["", "plain"])
+def test_no_two_compiled_functions_have_the_same_name(kernels):
+    """Else what one process has compiled could be taken for what another has, see `compiling.name_apart`."""
+    python("""
+import gc
+from collections import Counter
+from numba.core.dispatcher import Dispatcher
+import lightnet as ln
+ln.compile(ln.models.light_cnn())
+import lightnet.fast
+names = Counter(f"{function.py_func.__module__}.{function.py_func.__qualname__}" for function in gc.get_objects()
+                if isinstance(function, Dispatcher) and function.py_func.__module__.startswith("lightnet."))
+assert len(names) > 100 and max(names.values()) == 1, names.most_common(3)
+""", LIGHTNET_KERNELS=kernels)

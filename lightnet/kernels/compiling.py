@@ -6,6 +6,7 @@ settings below: another source is another folder. It lies in the user's cache, n
 read-only; where no folder can be written, every process compiles anew.
 """
 
+import collections
 import contextlib
 import functools
 import hashlib
@@ -35,6 +36,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy",                   # without Py
 
 def compiled(function, **options):
     """Compile when first called, in any thread; keep the machine code on disk."""
+    name_apart(function)
     folder = cache_folder()
     if folder is None:
         return numba.njit(**OPTIONS, **options)(function)
@@ -46,6 +48,24 @@ def compiled(function, **options):
     finally:
         numba.config.CACHE_DIR = before
     return function
+
+
+_made = collections.Counter()
+
+
+def name_apart(function):
+    """Give a function that a function makes a name of its own: the module for which it is made, and a number there.
+
+    The linker finds machine code by the function's name, its arguments' types and a number that counts anew in each process. So
+    two functions of one name, compiled by two processes and loaded by a third, could be taken for each other.
+    """
+    if "<locals>" in function.__qualname__:
+        frame = sys._getframe()
+        while frame.f_back and frame.f_code.co_name != "<module>":
+            frame = frame.f_back
+        name = f"{function.__qualname__}.{frame.f_globals['__name__'].replace('.', '_')}"
+        _made[name] += 1
+        function.__qualname__ = f"{name}_{_made[name]}"
 
 
 class Cache(FunctionCache):
