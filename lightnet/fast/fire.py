@@ -12,6 +12,7 @@ import numpy as np
 
 from ..kernels import fire as kernel
 from ..kernels import memory
+from ..kernels.columns import Window
 from ..kernels.images import everywhere, images, regular
 from ..kernels.pooling import Backward
 from ..kernels.threads import later
@@ -19,14 +20,14 @@ from ..kernels.tile import ADD
 from ..layers import ELU, Concat, Conv2D, MaxPool2D
 from . import pointwise, pooling, products, winograd
 
-NO_POOL = Backward(np.empty(1, np.uint8), everywhere(0, 1), everywhere(1, 1), np.float32(1), *[0] * 6)
+NO_POOL = Backward(np.empty(1, np.uint8), everywhere(0, 1), everywhere(1, 1), np.float32(1), Window(*[0] * 6))
 
 
 class Fire(NamedTuple):
     """What the 1x1 convolution is told."""
 
     three: Conv2D
-    behind: MaxPool2D | Conv2D | None                   # a MaxPool2D or a 1x1 Conv2D; None: dy is the Concat's own gradient
+    behind: MaxPool2D | Conv2D | None                   # None: dy is the Concat's own gradient
     told: dict                                          # to that layer's backward
 
 

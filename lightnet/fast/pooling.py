@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..kernels import memory, pooling
+from ..kernels.columns import Window
 from ..kernels.elementwise import column_sums
 from ..kernels.images import contiguous, evenly, everywhere, images, regular
 from ..kernels.threads import later
@@ -71,7 +72,7 @@ def work(layer, onto=None, x_elu=None):
     (*_, C), winner, _, x = layer.cache
     there = everywhere(0, C) if onto is None else images(regular(onto))
     outputs, alpha = (images(x), np.float32(x_elu.alpha)) if x_elu else (everywhere(1, C), np.float32(1))
-    return pooling.Backward(winner.reshape(-1), there, outputs, alpha, *numbers(layer))
+    return pooling.Backward(winner.reshape(-1), there, outputs, alpha, Window(*numbers(layer)))
 
 
 def is_pooled(layer):

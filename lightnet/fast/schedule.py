@@ -29,7 +29,8 @@ What a version is told, by keyword:
                 x_elu       pools, convs    the ELU that x comes from: multiply dx by its slope
                 done        ELU             True: whose dy this is has done that
                 even        GlobalAvgPool   True: one pixel of dx will do for all of an image
-                postponed   all but Add     True: hand dy on, a convolution will do it
+                postponed   ELU, MaxPool2D  True: hand dy on, a convolution will do it;
+                            Concat, Conv2D  likewise
                 elu, pool   Conv2D          the layers that have handed it on
                 fire        1x1             likewise, see fire.py
                 to_image    Conv2D          False: nobody wants dx

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 from . import vector
 from .asking import ask_for
+from .columns import Window
 from .compiling import compiled
 from .exponential import emit_elu, emit_elu_slope, emit_relu, plain_elu, plain_elu_slope
 from .images import Images
@@ -258,19 +259,14 @@ class Backward(NamedTuple):
     onto: Images                                        # to be added to dx; `everywhere` 0 where there is nothing
     y: Images                                           # the ELU's outputs, which are the pool's inputs; else `everywhere` 1
     alpha: float
-    KH: int
-    KW: int
-    SH: int
-    SW: int
-    top: int
-    left: int
+    window: Window
 
 
 @compiled
 def to_winners(pool, dy, dx, start, stop, begin):
     """To each pixel of images start to stop the dy of the windows that it won, and what ``onto`` has for it, times the slope of
     the ELU that made it. dx: `Images`, of which the first is the batch's image ``begin``."""
-    winner, onto, y, alpha, KH, KW, SH, SW, top, left = pool
+    winner, onto, y, alpha, (KH, KW, SH, SW, top, left) = pool
     w_row, C = dy.W * dy.C, dy.C
     for n in range(start, stop):
         for h in range(dx.H):

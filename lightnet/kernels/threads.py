@@ -10,8 +10,8 @@ ranges through one job, then the next (a step in 0.98 to 1.00 of the time, Zen 3
 four layers at once disturbs the caches less often.
 
 **The same bits for any number of threads.** What is summed over the batch is summed in a few ranges of images that depend on the
-batch's size and the machine's cores (`groups`), and then range by range, in order. Threads only decide who computes a range. No
-more ranges than cores, because each has gradients of its own to write and to add, and because a call from Python is dear in a
+batch's size and the machine's cores (`groups`), and then range by range, in order. Threads only decide who computes a range. Few
+more than cores, because each has gradients of its own to write and to add, and because a call from Python is dear in a
 step: no cache holds the interpreter's objects any more, and what takes 20 us by itself takes 200 (Zen 3). With four ranges for
 eight a step on one thread took 5 % less there, with two for four 2 % less on Zen 4, and on two threads 1 %.
 """
@@ -96,7 +96,7 @@ def finish(jobs):
 
 
 def groups(N, cores=None):
-    """How many ranges, where there are sums over the batch: as many as it may use cores, within limits, or twice as many.
+    """How many ranges, where there are sums over the batch: as many as the cores, within limits, or twice as many and so on.
 
     >>> [groups(N, cores=2) for N in (1, 2, 32, 48, 64, 256)]
     [1, 2, 2, 4, 4, 8]

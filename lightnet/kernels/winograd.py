@@ -348,48 +348,45 @@ def add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M):
                 inputs_backward(side, M, m, (side + 2) * entry, entry, dx.memory, start + c, dx.row, dx.pitch)
 
 
-@pasted
-def backward(x, dy, y, alpha, sloped, Ut, no_bias, dx, dW, db, side, block, strip, V, Z, dU, M):
-    """dx of some images; to dW and db theirs are added; in blocks of so many rows of patches.
-
-    x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F), y the
-    outputs of the ELU with whose slope dy is multiplied if ``sloped``; Ut: U of the weights as (3, 3, F, C), packed; dW
-    (3, 3, C, F), flat; db (F,); strip: one image (side, OW, F), with zeros to the right up to whole patches; scratch V (entries *
-    apart(T, C)) and Z (entries * apart(T, F)) for the T patches of a block, dU and M (`some_panels` of C rows, and of T).
-    """
-    C, F = x.C, dy.C
-    down, across = along(side, dy.H), along(side, dy.W)
-    for row0 in range(0, x.N * down, block):
-        rows = min(block, x.N * down - row0)
-        t0, T = row0 * across, rows * across
-        transformed_inputs(x, t0, T, down, across, side, V, False)
-        transformed_gradients(dy, y, alpha, sloped, row0, rows, down, across, side, strip, db, Z)
-        add_to_weight(V, Z, T, C, F, no_bias, side, dU, dW)
-        add_to_inputs(Z, Ut, no_bias, t0, T, F, down, across, side, dx, M)
-
-
 class Backward(NamedTuple):
-    """What ``backward`` takes besides dy and dx; x and y are `Images` of a whole batch, without zeros around them."""
+    """What ``backward`` takes besides dy and dx; scratch V, Z, dU and M for the T patches of a block."""
 
-    x: Images
-    y: Images
+    x: Images                                           # of a whole batch, without zeros around them, as y
+    y: Images                                           # if sloped: outputs of the ELU with whose slope dy is multiplied
     alpha: float
     sloped: bool
-    Ut: np.ndarray
+    Ut: np.ndarray                                      # U of the weights as (3, 3, F, C), packed
     no_bias: np.ndarray
-    dW: np.ndarray
-    db: np.ndarray
+    dW: np.ndarray                                      # (3, 3, C, F), flat
+    db: np.ndarray                                      # (F,)
     side: int
     top: int
     left: int
     xs: Images                                          # room for some images with zeros around them
-    dxs: Images
-    block: int
-    strip: Images
-    V: np.ndarray
-    Z: np.ndarray
-    dU: np.ndarray
-    M: np.ndarray
+    dxs: Images                                         # for their dx, likewise
+    block: int                                          # rows of patches
+    strip: Images                                       # one image (side, OW, F), zeros to the right up to whole patches
+    V: np.ndarray                                       # entries * apart(T, C)
+    Z: np.ndarray                                       # entries * apart(T, F)
+    dU: np.ndarray                                      # `some_panels` of C rows
+    M: np.ndarray                                       # and of T
+
+
+@pasted
+def backward(conv, x, dy, y, dx):
+    """dx of some images; to dW and db theirs are added; in blocks of so many rows of patches.
+
+    x and dx: `Images` (N, H, W, C), contiguous, padded as in forward, dx of zeros; dy and y: `Images` (N, OH, OW, F).
+    """
+    C, F, side = x.C, dy.C, conv.side
+    down, across = along(side, dy.H), along(side, dy.W)
+    for row0 in range(0, x.N * down, conv.block):
+        rows = min(conv.block, x.N * down - row0)
+        t0, T = row0 * across, rows * across
+        transformed_inputs(x, t0, T, down, across, side, conv.V, False)
+        transformed_gradients(dy, y, conv.alpha, conv.sloped, row0, rows, down, across, side, conv.strip, conv.db, conv.Z)
+        add_to_weight(conv.V, conv.Z, T, C, F, conv.no_bias, side, conv.dU, conv.dW)
+        add_to_inputs(conv.Z, conv.Ut, conv.no_bias, t0, T, F, down, across, side, dx, conv.M)
 
 
 @compiled
@@ -403,8 +400,6 @@ def backward_with_edges(conv, dy, dx, start, stop, begin):
         last = min(first + conv.xs.N, stop)
         pad(some_images(conv.x, first, last), conv.xs, conv.top, conv.left)
         conv.dxs.memory[:] = 0
-        backward(some_images(conv.xs, 0, last - first), some_images(dy, first - begin, last - begin),
-                 some_images(conv.y, first, last), conv.alpha, conv.sloped, conv.Ut, conv.no_bias,
-                 some_images(conv.dxs, 0, last - first), conv.dW, conv.db, conv.side, conv.block, conv.strip,
-                 conv.V, conv.Z, conv.dU, conv.M)
+        backward(conv, some_images(conv.xs, 0, last - first), some_images(dy, first - begin, last - begin),
+                 some_images(conv.y, first, last), some_images(conv.dxs, 0, last - first))
         crop(conv.dxs, some_images(dx, first - begin, last - begin), conv.top, conv.left)
