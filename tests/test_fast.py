@@ -148,6 +148,19 @@ def test_nan_is_not_swallowed():
             assert np.isnan(run_forward(layer, x)).any(), layer
 
 
+@pytest.mark.parametrize("C", [1, 7, 8, 31, 64, 73, 201])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_max_pool_of_numbers_that_are_not_finite(C, kernel):
+    """The first NaN wins over infinity; infinities of both signs, whose sum would be NaN, are numbers like others."""
+    rng = np.random.default_rng(C)
+    x = rng.standard_normal((2, 13, 11, C), dtype=np.float32)
+    for value in (np.inf, -np.inf, np.nan):
+        x[rng.random(x.shape) < 0.07] = value
+    (y, dx, _), (fast_y, fast_dx, _) = both(MaxPool2D(kernel, 2), x)
+    np.testing.assert_array_equal(fast_y, y)
+    np.testing.assert_allclose(fast_dx, dx, atol=1e-6)
+
+
 def test_max_pool_ties_go_to_the_first():
     agree(MaxPool2D(3, 2, padding=1), np.zeros((2, 7, 7, 3), np.float32))
     agree(MaxPool2D(3, 2, padding=1), np.full((2, 7, 7, 3), -np.inf, np.float32).clip(-1e30))

@@ -10,7 +10,7 @@ import numpy as np
 from .compiling import CHECK, compiled, compiled_once, inner, pasted
 from .images import Flat
 from .product import BLOCK, Part, Tables, check, one_pass
-from .sixteens import copy_sixteen
+from .sixteens import copy_sixteens
 from .tile import ADD, LANES, ROWS
 
 
@@ -24,7 +24,9 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)
     segments = len(tables.segments_a)
-    for n in range(images):
+    in_one = segments <= tables.block and not tables.packed and out.stride != 0
+    together = images if in_one else 1                  # of 49 small products each call counts
+    for n in range(0, images, together):
         a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
         for s in range(0, segments, tables.block):
             stop = min(s + tables.block, segments)
@@ -32,8 +34,8 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, Part(s, stop, 1, s == 0, do),
-                         Flat(a.memory, 0, a0), Flat(b.memory, 0, b0), Flat(out.memory, 0, out0), bias)
+                one_pass(tables, Part(s, stop, together, s == 0, do),
+                         Flat(a.memory, a.stride, a0), Flat(b.memory, b.stride, b0), Flat(out.memory, out.stride, out0), bias)
 
 
 @pasted
@@ -61,11 +63,7 @@ def packed_pass(tables, start, stop, a, a0, b, b0, out, out0, bias, finish, scra
 def copy_columns(segments, length, step, b, b0, panel, k):
     """16 columns of some segments, row under row."""
     for s in range(len(segments)):
-        i = b0 + segments[s]
-        for _ in range(length):
-            copy_sixteen(b, i, panel, k, LANES)
-            i += step
-            k += LANES
+        copy_sixteens(length, b, b0 + segments[s], step, panel, k + s * length * LANES, LANES, LANES)
 
 
 @inner
@@ -77,21 +75,17 @@ def copy_rows(rows, segments, length, step, a, a0, block, k):
         last = first + 1
         while last < R and rows[last] == rows[last - 1] + 1:
             last += 1
-        line = k
         for s in range(len(segments)):
-            i = a0 + rows[first] + segments[s] - first
-            for _ in range(length):
-                m = first
-                while m < last:
-                    place = line + m // LANES * panel + m % LANES
-                    if m % LANES == 0 and m + LANES <= last:
-                        copy_sixteen(a, i + m, block, place, LANES)
-                        m += LANES
-                    else:
-                        block[place] = a[i + m]
-                        m += 1
-                i += step
-                line += LANES
+            i, line, m = a0 + rows[first] + segments[s] - first, k + s * length * LANES, first
+            while m < last:
+                place, count = line + m // LANES * panel + m % LANES, min(LANES - m % LANES, last - m)
+                if count == LANES:
+                    copy_sixteens(length, a, i + m, step, block, place, LANES, LANES)
+                else:
+                    for n in range(length):
+                        for c in range(count):
+                            block[place + n * LANES + c] = a[i + m + n * step + c]
+                m += count
         first = last
 
 

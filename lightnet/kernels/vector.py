@@ -172,6 +172,21 @@ def loop(builder, count, start, body):
     return results
 
 
+def in_parts(builder, count, widths, emit):
+    """``emit(lanes, c)`` for every c from 0 to count, ``lanes`` of them at a time: the first width as often as it fits, then the
+    next; the last is 1."""
+    def as_often_as_fits(lanes, done):
+        turns = builder.sdiv(builder.sub(count, done), integer(lanes))
+
+        def part(_, here):
+            emit(lanes, *here)
+            return [builder.add(*here, integer(lanes))]
+        return where(builder, turns, [done], lambda: loop(builder, turns, [done], part))
+    done = [integer(0)]
+    for lanes in widths:
+        done = as_often_as_fits(lanes, *done)
+
+
 def where(builder, count, values, emit):
     """The values that ``emit()`` gives where a count is not 0, else these."""
     before, inside, after = builder.block, builder.append_basic_block("inside"), builder.append_basic_block("after")
