@@ -12,6 +12,7 @@ cost as much as that saves (``threads.py``). A training step takes 0.975 of the 
 """
 
 from . import pointwise, pooling, winograd
+from .borrowing import borrowed
 from .compiling import compiled
 from .images import some_channels, some_images
 
@@ -26,6 +27,7 @@ def backward(behind, pool, squeeze, three, one, dy, passed, dx, start, stop):
     gradient of a few images; with nothing behind it says only how many. pool, squeeze, three and one: what the layers' backward
     takes; one adds to what three wrote to dx.
     """
+    pool, squeeze, three, one, dy, passed, dx = borrowed((pool, squeeze, three, one, dy, passed, dx))
     C = len(one.db)
     for n in range(start, stop, passed.N):
         last = min(n + passed.N, stop)

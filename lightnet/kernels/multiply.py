@@ -7,6 +7,7 @@ both operands are copied first, in the order of reading.
 
 import numpy as np
 
+from .borrowing import borrowed
 from .compiling import CHECK, compiled, compiled_once, inner, pasted
 from .images import Flat
 from .product import BLOCK, Part, Tables, check, one_pass
@@ -23,6 +24,7 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
     """
     if CHECK:
         check(tables, images, a, b, out, bias, scratch)
+    tables, a, b, out, bias, scratch = borrowed((tables, a, b, out, bias, scratch))
     segments = len(tables.segments_a)
     in_one = segments <= tables.block and not tables.packed and out.stride != 0
     together = images if in_one else 1                  # of 49 small products each call counts

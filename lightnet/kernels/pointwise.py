@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .borrowing import borrowed
 from .compiling import compiled, inner
 from .elementwise import add, column_sums, elu_slope_sums
 from .images import Flat, Images
@@ -54,6 +55,7 @@ def backward(conv, dy, dx, start, stop, begin):
     dy and dx: `Images`, of which the first is the batch's image ``begin``. If dy is to be multiplied by a slope, it may be one
     pixel for each image, which is a pitch of 0.
     """
+    conv, dy, dx = borrowed((conv, dy, dx))
     block, x = len(conv.to_dx.rows), conv.x
     for n in range(start, stop):
         for p in range(0, x.H * x.W, block):

@@ -16,6 +16,7 @@ with one the weights' 49 sums, 6 MB, are read too often, with four the images' a
 
 import numpy as np
 
+from .borrowing import borrowed
 from .compiling import compiled, inner
 from .elementwise import column_sums, elu_slope
 from .images import Flat, some_images
@@ -96,6 +97,7 @@ def forward(x, start, stop, W, bias, y, KH, KW, V, P):
 
     x, y: `Images`; W: see `pack`; bias: (F,); scratch V and P for `TOGETHER` images.
     """
+    x, W, bias, y, V, P = borrowed((x, W, bias, y, V, P))
     k, n = x.C // 4, y.C // 2
     zeros, nothing = np.zeros(n + LANES, np.float32), np.empty(1, np.float32)
     for first in range(start, stop, TOGETHER):
@@ -117,6 +119,7 @@ def backward(x, dy, start, stop, Wt, KH, KW, alpha, x_is_elu, dx, dW, db, V, Z, 
     Where x comes from an ELU dx is multiplied by its slope. Wt: see `pack_transposed`; scratch V, Z and M for `TOGETHER` images,
     and D.
     """
+    x, dy, Wt, dx, dW, db, V, Z, D, M = borrowed((x, dy, Wt, dx, dW, db, V, Z, D, M))
     k, n, C, F, pairs = x.C // 4, dy.C // 2, x.C, dy.C, KH * KW // TAPS
     zeros, nothing, d_step = np.zeros(k + LANES, np.float32), np.empty(1, np.float32), apart(n * k)
     for first in range(start, stop, TOGETHER):

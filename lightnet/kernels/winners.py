@@ -28,6 +28,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import memory, vector
+from .borrowing import borrowed
 from .columns import add_up, cut
 from .compiling import CHECK, compiled, inner
 from .elementwise import elu_slope_sums
@@ -197,6 +198,7 @@ def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns,
     convolution, pool: `Window`; columns, dcolumns: as `room` makes them, dcolumns of zeros; weight, dW: as `filters` makes them;
     db: (F,).
     """
+    x, y, dy, winner, columns, dcolumns, weight, dW, db, dx = borrowed((x, y, dy, winner, columns, dcolumns, weight, dW, db, dx))
     line, rows = weight.shape[1], pool.KH
     table = np.empty(pool.KH * pool.KW, np.int64)
     for p in range(pool.KH):

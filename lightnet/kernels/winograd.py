@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .asking import ask_to_write
+from .borrowing import borrowed
 from .columns import windows_of
 from .compiling import CHECK, compiled, inner, pasted
 from .elementwise import crop, elu_slope_sums, pad
@@ -254,6 +255,7 @@ def forward(x, U, bias, y, finish, side, block, V, M):
 @compiled
 def forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, xs, block, V, M):
     """The same of images start to stop, without zeros around them, as many at a time as xs has room for."""
+    x, U, bias, y, xs, V, M = borrowed((x, U, bias, y, xs, V, M))
     for first in range(start, stop, xs.N):
         last = min(first + xs.N, stop)
         pad(some_images(x, first, last), xs, top, left)
@@ -395,6 +397,7 @@ def backward_with_edges(conv, dy, dx, start, stop, begin):
 
     dy and dx: `Images`, of which the first is the batch's image ``begin``.
     """
+    conv, dy, dx = borrowed((conv, dy, dx))
     conv.strip.memory[:] = 0
     for first in range(start, stop, conv.xs.N):
         last = min(first + conv.xs.N, stop)
