@@ -27,7 +27,7 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
     tables, a, b, out, bias, scratch = borrowed((tables, a, b, out, bias, scratch))
     segments = len(tables.segments_a)
     in_one = segments <= tables.block and not tables.packed and out.stride != 0
-    together = images if in_one else 1                  # of 49 small products each call counts
+    together = max(images, 1) if in_one else 1          # of 49 small products each call counts
     for n in range(0, images, together):
         a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
         for s in range(0, segments, tables.block):
