@@ -24,6 +24,7 @@ from common import NONE, blank_table, in_a_line, peak, worker
 
 import lightnet as ln
 from lightnet.backend import run_backward, run_forward
+from lightnet.layers import Layer
 from lightnet.profiling import costs, table
 
 FAST, PLAIN = "lightnet fast", "lightnet plain"
@@ -38,8 +39,9 @@ loads (kernels, or the compiler of torch.compile)."""
 NODE_NOTES = """GFLOP/s count 2 for each MAC (multiply-accumulate) of the layer's definition, twice as many MACs in backward; % is
 the share of the peak. Winograd's method (3x3) computes fewer than are counted: it may pass 100 %. An ELU that is fused into
 its convolution shows 0 in forward: its time is in the convolution's. A fire module's backward and that of the squeeze or pool
-behind it are done together: time and MACs of all are in expand1x1's row. Rest: sums of gradients, loss, update. Each node is
-finished before the next one here; in the steps above, on several threads, some go through the images together."""
+behind it are done together: time and MACs of all are in expand1x1's row; forward, with a pool behind, in the pool's. Rest: sums
+of gradients, loss, update. Each node is finished before the next one here; in the steps above, on several threads, some go
+through the images together."""
 
 
 def main():
@@ -185,19 +187,20 @@ def node_times(options, peaks):
     net, (x, labels) = ln.models.light_cnn(seed=0), data(options)
     step, forward, backward, whole = lightnet_step(net, x, labels, "numba"), defaultdict(list), defaultdict(list), []
     step()
-    fires = {}
-    wrapped = {"run_forward": clocked(run_forward, forward), "run_backward": clocked(run_backward, backward, fires)}
+    fires = {}, {}
+    wrapped = {"run_forward": clocked(run_forward, forward, fires[0]), "run_backward": clocked(run_backward, backward, fires[1])}
     with patch.multiple("lightnet.graph", **wrapped):
         for _ in range(options.rounds):
             whole.append(timed(step)[0])
             peaks.append(peak(options.quick))
     rows = []
     macs = {node.layer: macs // options.batch for node, _, _, macs in costs(net, net.shapes(x.shape))}
-    in_backward = macs | {layer: 0 for fire in fires.values() for layer in fire}
-    in_backward |= {one: macs[one] + sum(map(macs.get, fire)) for one, fire in fires.items()}
+    in_forward, in_backward = (
+        macs | {layer: 0 for others in way.values() for layer in others}
+        | {layer: macs[layer] + sum(map(macs.get, others)) for layer, others in way.items()} for way in fires)
     for node in net.nodes.values():
         row = {"name": node.name, "operation": type(node.layer).__name__, "macs": macs[node.layer]}
-        for way, times, operations in (("forward", forward, 2 * macs[node.layer]),
+        for way, times, operations in (("forward", forward, 2 * in_forward[node.layer]),
                                        ("backward", backward, 4 * in_backward[node.layer])):
             ms = row[f"{way}_ms"] = per_image(times[node.layer], options)
             speed = row[f"{way}_gflops"] = operations / ms / 1e6 if operations else None
@@ -207,7 +210,7 @@ def node_times(options, peaks):
     return [*rows, {"name": "rest", "ms": per_image(whole, options) - in_nodes}]
 
 
-def clocked(run, times, fires=None):
+def clocked(run, times, fires):
     """``run(layer, ...)``, which notes its seconds in ``times[layer]``, and in ``fires[layer]`` whose work it does besides."""
     from lightnet.kernels.threads import flush
 
@@ -218,7 +221,7 @@ def clocked(run, times, fires=None):
         flush()                                         # what it put off, which the next node would pay for
         times[layer].append(time.perf_counter() - start)
         if fire := more.get("fire"):
-            fires[layer] = [other for other in (fire.three, fire.behind) if other]
+            fires[layer] = [part for part in fire if isinstance(part, Layer)]
         return result
     return wrapper
 

@@ -379,6 +379,9 @@ SCHEDULES = {
     "a fire module before a pool and others": lambda: graph_of(
         *fire("f1", 3, "image", 0.5), ("pool", MaxPool2D(3, 1, 1), "f1"), ("both", Concat(), "pool", "f1"),
         ("c", conv(96, 2, 4), "both")),
+    "a fire module read by a convolution, and then by a pool": lambda: graph_of(
+        *fire("f1", 3, "image"), ("a", conv(48, 16, 4), "f1"), ("pool", MaxPool2D(3, 1, 1), "f1"),
+        ("both", Concat(), "a", "pool"), ("c", conv(64, 2, 5), "both")),
     "a fire module before a squeeze of few channels, and others": lambda: graph_of(
         *fire("f1", 3, "image"), ("a", conv(48, 3, 4), "f1"), ("b", conv(48, 3, 5), "f1"), ("sum", Add(), "a", "b", "image")),
     "a fire module before a squeeze and its ELU, and others": lambda: graph_of(
@@ -567,25 +570,30 @@ def test_conv1_and_its_pool_are_one():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_fire_module_and_what_is_behind_it_are_done_together(seed):
-    """In one call for each range of images, of which so many at a time share the place of a gradient; as NumPy computes it."""
+    """In one call for each range of images, of which so many at a time share the place of a gradient; as NumPy computes it.
+
+    Forward only with a pool behind it, and ELUs that a convolution can do.
+    """
     rng = np.random.default_rng(seed)
     S, C, F, G = (16 * rng.integers(1, 4, 4)).tolist()
-    (N, H, W), few = rng.integers((1, 4, 4), (9, 15, 15)).tolist(), 1 + seed // 3 % 3
+    (N, H, W), few, alpha = rng.integers((1, 4, 4), (9, 15, 15)).tolist(), 1 + seed // 3 % 3, (1, 0.5)[seed % 2]
     behind = (Conv2D(C + F, G, 1, seed=4), MaxPool2D(int(rng.integers(2, 4)), int(rng.integers(1, 3))),
               ConvTranspose2D(C + F, 3, 2, 2, seed=4))[seed % 3]
 
     def network():
         return graph_of(
-            ("s", conv(3, S, 0), "image"), ("s_elu", ELU(), "s"), ("one", conv(S, C, 1), "s_elu"), ("one_elu", ELU(0.5), "one"),
-            ("three", conv(S, F, 2, 3), "s_elu"), ("three_elu", ELU(0.5), "three"), ("both", Concat(), "one_elu", "three_elu"),
-            ("last", behind, "both"))
+            ("s", conv(3, S, 0), "image"), ("s_elu", ELU(), "s"), ("one", conv(S, C, 1), "s_elu"), ("one_elu", ELU(alpha), "one"),
+            ("three", conv(S, F, 2, 3), "s_elu"), ("three_elu", ELU(alpha), "three"),
+            ("both", Concat(), "one_elu", "three_elu"), ("last", behind, "both"))
     x = rng.standard_normal((N, H, W, 3), dtype=np.float32)
     numpy = step_of(network, x, 1, "numpy")
     patches = winograd.patches(winograd.side_for(H, W), H, W)
     with (patch.object(winograd, "most", lambda side: max(2, few * patches)),
-          patch.object(fire_kernel, "backward", Mock(wraps=fire_kernel.backward)) as together):
+          patch.object(fire_kernel, "forward", Mock(wraps=fire_kernel.forward)) as forward,
+          patch.object(fire_kernel, "backward", Mock(wraps=fire_kernel.backward)) as backward):
         fast = step_of(network, x, 1, "numba")
-    assert together.call_count == groups(N)
+    assert backward.call_count == groups(N)
+    assert forward.called == (alpha == 1 and type(behind) is MaxPool2D)
     for key, array in numpy.items():
         np.testing.assert_allclose(fast[key], array, rtol=1e-4, atol=1e-5 * max(np.abs(array).max(), 1), err_msg=key)
 

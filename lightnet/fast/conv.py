@@ -9,21 +9,26 @@ from . import pointwise, pooled, products, winograd
 from .activation import finish
 
 
-def forward(layer, x, training=False, out=None, elu=False, pool=None):
-    """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x. With ``pool``: see ``pooled.py``."""
+def forward(layer, x, training=False, out=None, elu=False, pool=None, postponed=False):
+    """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x. With ``pool``: see ``pooled.py``.
+
+    ``postponed``: a max pool will do it (``fire.py``).
+    """
     if pool:
         return pooled.forward(layer, x, pool, training, out)
     shape = layer.output_shape(x.shape)
-    x, y = regular(x), memory.empty(shape) if out is None else out
     weight, bias = products.parameters(layer, (layer.in_channels, layer.out_channels))
-    ending = ELU if elu else STORE
+    x, ending = regular(x), ELU if elu else STORE
+    if training:
+        layer.cache = (x,)
+    if postponed:
+        return out
+    y = memory.empty(shape) if out is None else out
     if winograd.serves(layer):
         job = winograd.correlation(x, weight, bias, layer.padding, y, ending)
     else:
         job = products.correlation(x, weight, bias, layer.stride, layer.padding, y, ending)
     later(job, len(x))
-    if training:
-        layer.cache = (x,)
     return y
 
 

@@ -1,9 +1,10 @@
-"""A fire module's backward together with that of the layer behind it (``kernels/fire.py``).
+"""A fire module's backward together with that of the layer behind it, and its forward with a max pool behind it
+(``kernels/fire.py``).
 
-The gradient between them, the largest of all, exists for a few images at a time.
+The gradient between them, the largest of all, exists for a few images at a time; the pool finds its input in a near cache.
 
-The schedule lets the layer behind, the Concat and the 3x3 convolution hand on what they are given (``postponed``), and the 1x1
-convolution, whose turn comes last, do the work of all.
+The schedule lets all but one hand on what they are given (``postponed``), and the one whose turn comes last do the work of all:
+backward the 1x1 convolution, forward the pool.
 """
 
 from typing import NamedTuple
@@ -17,10 +18,31 @@ from ..kernels.images import everywhere, images, regular
 from ..kernels.pooling import Backward
 from ..kernels.threads import later
 from ..kernels.tile import ADD
+from ..kernels.tile import ELU as ELU_OF_IT
 from ..layers import ELU, Concat, Conv2D, MaxPool2D
 from . import pointwise, pooling, products, winograd
 
 NO_POOL = Backward(np.empty(1, np.uint8), everywhere(0, 1), everywhere(1, 1), np.float32(1), Window(*[0] * 6))
+
+
+class Module(NamedTuple):
+    """What the max pool is told: which convolutions it does before, and what they read."""
+
+    one: Conv2D
+    three: Conv2D
+    x: np.ndarray
+
+    def job(self, whole, y, winner, window):
+        """A range of images of all three: their ELUs into ``whole``, the Concat's output; its pool into y and winner."""
+        (weight, bias), (of_three, three_bias) = (products.parameters(layer, (layer.in_channels, layer.out_channels))
+                                                  for layer in (self.one, self.three))
+        one = pointwise.forward_work(self.x, whole, weight, bias, ELU_OF_IT)
+        begin, few = winograd.forward_work(self.x, whole.shape[1:3], of_three, three_bias, self.three.padding, ELU_OF_IT)
+        whole, y = images(whole), images(y)
+
+        def job(start, stop):
+            kernel.forward(one, len(bias), begin(), window, whole, y, winner.reshape(-1), start, stop, few)
+        return job
 
 
 class Fire(NamedTuple):

@@ -7,10 +7,10 @@ import numpy as np
 from ..kernels import pointwise as kernel
 from ..kernels import tables
 from ..kernels.images import Flat, everywhere, images, regular
-from ..kernels.packing import no_bias, panels
+from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.tile import STORE
 from ..kernels.vector import LANES
-from .products import room
+from .products import NOTHING, room
 
 NEAR = 1 << 18                                          # bytes of x, dy and dx in a block
 RUN = 32                                                # pixels
@@ -34,6 +34,15 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
         kernel.backward(conv, dy, dx, start, stop, 0)
         return sums
     return job
+
+
+def forward_work(x, y, weight, bias, finish):
+    """What the kernel takes, forward."""
+    C, F = weight.shape[2:]
+    H, W = x.shape[1:3]
+    x, one = images(regular(x)), (1, 1)
+    table = tables.convolution(W, x.pitch, C, one, one, (H, W), images(y).pitch, F)
+    return kernel.Forward(x, table, Flat(panels(weight.reshape(C, F))), bias_panels(bias), finish, NOTHING)
 
 
 def work(x, dy_pitch, weight, elu=None, onto=None, x_elu=None, ending=STORE):

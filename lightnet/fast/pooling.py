@@ -14,14 +14,18 @@ class MaxPool2D:
     """``y = max over the window``; keeps each winner's place in its window, and x, as the activation before it mostly does."""
 
     @staticmethod
-    def forward(layer, x, training=False, out=None, pooled=None):
-        """``pooled``: the convolution that has done it already, and kept what backward needs."""
+    def forward(layer, x, training=False, out=None, pooled=None, fire=None):
+        """``pooled``: the convolution that has done it already, and kept what backward needs. ``fire``: see ``fire.py``."""
         if pooled:
             return x
         shape = layer.output_shape(x.shape)
         x, y, winner = regular(x), memory.empty(shape) if out is None else out, room_for_winners(layer, shape)
-        later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
-                                                  winner[start:stop].reshape(-1), *numbers(layer)), len(x))
+        window = Window(*numbers(layer))
+        if fire:
+            later(fire.job(x, y, winner, window), len(x))
+        else:
+            later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
+                                                      winner[start:stop].reshape(-1), window), len(x))
         if training:
             layer.cache = (x.shape, winner, None, x)
         return y

@@ -11,7 +11,8 @@
   goes through their gradients anyway.
 - In backward an activation writes over the gradient that it is given, where nobody else holds it; an ELU that was fused
   leaves even that to the convolution, which does it image by image, just before it reads the gradient anyway.
-- A fire module's two convolutions do their backward together with the layer behind their Concat (``fire.py``).
+- A fire module's two convolutions do their backward together with the layer behind their Concat (``fire.py``), and are
+  themselves done by it, if it is a max pool.
 - The image's gradient is not computed where nobody wants it.
 
 Nothing in ``layers/`` or in a model knows of it. It goes for versions from this room only, and not while someone observes: who
@@ -24,6 +25,8 @@ What a version is told, by keyword:
                 pool        Conv2D          the MaxPool2D of that ELU: compute its output
                 done        ELU             True: x is the ELU already
                 pooled      ELU, MaxPool2D  the convolution that has done all three
+                postponed   Conv2D          True: nothing but keep x, a pool will do it
+                fire        MaxPool2D       the fire module to do before, see fire.py
     backward    out         activations     dy: write over it
                 onto        MaxPool2D, 1x1  what to add to dx
                 x_elu       pools, convs    the ELU that x comes from: multiply dx by its slope
@@ -36,7 +39,7 @@ What a version is told, by keyword:
                 to_image    Conv2D          False: nobody wants dx
 """
 
-from collections import Counter
+from collections import defaultdict
 
 from ..backend import version_for, version_for_class, version_that_ran
 from ..kernels import memory
@@ -45,7 +48,7 @@ from ..kernels.threads import together
 from ..layers import ELU, Add, BatchNorm2D, Concat, Conv2D, ConvTranspose2D, GlobalAvgPool, MaxPool2D, ReLU
 from . import winograd
 from .activation import is_kept
-from .fire import Fire, fires, suits
+from .fire import Fire, Module, fires, suits
 from .pooling import is_pooled
 
 OVER_INPUT = (ELU, ReLU)                                # forward may write over its input,
@@ -65,12 +68,20 @@ class Together:
         return self.block.__exit__(*error)
 
 
+def readers_of(graph):
+    """The nodes that read each value, in order."""
+    readers = defaultdict(list)
+    for node in graph.nodes.values():
+        for name in node.inputs:
+            readers[name].append(node)
+    return readers
+
+
 class Forward(Together):
     """Where each node of a graph may compute its output, given the shapes of all values."""
 
     def __init__(self, graph, shapes):
-        self.shapes = shapes
-        self.readers = Counter(name for node in graph.nodes.values() for name in node.inputs)
+        self.shapes, self.readers = shapes, readers_of(graph)
         self.homes, self.over_input, self.then_elu, self.wholes = {}, set(), set(), {}
         self.then_pool, self.pooled = {}, {}            # pooled: the convolution that computes an ELU and its pool
         for node in reversed(graph.nodes.values()):     # outer Concats come before those that they read
@@ -81,16 +92,28 @@ class Forward(Together):
                 self.place_inputs(graph, node)
             elif kind is MaxPool2D:
                 self.fuse_conv_elu_pool(graph, node)
-            elif (node.name not in self.pooled and kind in OVER_INPUT and self.readers[node.inputs[0]] == 1
+            elif (node.name not in self.pooled and kind in OVER_INPUT and len(self.readers[node.inputs[0]]) == 1
                   and self.can_place(graph, node.inputs[0])):
                 self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
+        self.modules, self.read = {}, {}                # fire modules by the names of their convolutions and of the pool behind;
+                                                        # and by the latter what they read
+        for concat, convolutions in fires(graph, self.readers).items():
+            self.fuse_fire_pool(graph.nodes[concat], convolutions)
+
+    def fuse_fire_pool(self, concat, convolutions):
+        """Let a max pool compute the fire module before it, image by image, where nobody needs that any sooner."""
+        pool, names = next(iter(self.readers[concat.name]), None), {node.name for node in convolutions}
+        if (pool and type(pool.layer) is MaxPool2D and version_for_class(MaxPool2D) is not MaxPool2D
+                and all(version_for(node.layer) is not Conv2D for node in convolutions)
+                and names <= self.then_elu and names <= self.homes.keys()):
+            self.modules.update(dict.fromkeys((*names, pool.name), (pool.name, convolutions)))
 
     def fuse_conv_elu_pool(self, graph, node):
         """Let a convolution compute its ELU's max pool, where nobody else reads what lies between."""
         elu = graph.nodes.get(node.inputs[0])
         before = elu and graph.nodes.get(elu.inputs[0])
         if (before and type(elu.layer) is ELU and elu.layer.alpha == 1 and type(before.layer) is Conv2D
-                and self.readers[elu.name] == self.readers[before.name] == 1
+                and len(self.readers[elu.name]) == len(self.readers[before.name]) == 1
                 and all(self.can_place(graph, name) for name in (elu.name, before.name)) and not winograd.serves(before.layer)
                 # nobody may write over the pool's output, from which its backward reads the slope
                 and not any(node.name in graph.nodes[over].inputs for over in self.over_input)):
@@ -132,6 +155,8 @@ class Forward(Together):
         if node.name in self.pooled:
             return {"pooled": self.pooled[node.name]}
         told = {"out": self.out(node, inputs)}
+        if node.name in self.modules:
+            return {**told, **self.of_module(node, inputs)}
         if node.name in self.then_pool:
             told["pool"] = self.then_pool[node.name]
         elif node.name in self.then_elu:
@@ -140,9 +165,19 @@ class Forward(Together):
             told["done"] = True
         return told
 
+    def of_module(self, node, inputs):
+        """What to tell a convolution of a fire module, or the pool behind."""
+        pool, convolutions = self.modules[node.name]
+        if node.name == pool:
+            return {"fire": Module(*(node.layer for node in convolutions), self.read.pop(pool))}
+        (self.read[pool],) = inputs
+        return {"elu": True, "postponed": True}
+
     def take_back(self, node):
         """Let others do what this node was to do for them: its own code runs, which does its own work only."""
         self.then_elu.discard(node.name)
+        pool, _ = self.modules.get(node.name, (None, None))
+        self.modules = {name: module for name, module in self.modules.items() if module[0] != pool}
         self.then_pool.pop(node.name, None)
         self.pooled = {name: convolution for name, convolution in self.pooled.items() if convolution is not node.layer}
 
@@ -166,10 +201,7 @@ class Backward(Together):
     """Which nodes may write over the gradient of their output, and which leave it to the convolution before them."""
 
     def __init__(self, graph, to_image):
-        self.graph, self.to_image, self.readers, self.left, self.done = graph, to_image, {}, {}, set()
-        for node in graph.nodes.values():
-            for name in node.inputs:
-                self.readers.setdefault(name, []).append(node)
+        self.graph, self.to_image, self.readers, self.left, self.done = graph, to_image, readers_of(graph), {}, set()
         self.fires, self.postponed = fires(graph, self.readers), set()
 
     def place(self, node, dy, gradients):

@@ -18,19 +18,25 @@ def serves(layer):
 
 def correlation(x, weight, bias, padding, y, finish):
     """``y = im2col(x) @ W + b``, finished."""
-    C, size, bias = weight.shape[2], y.shape[1:3], bias_panels(bias)
-    side = kernel.side_for(*size)
+    begin, _ = forward_work(x, y.shape[1:3], weight, bias, padding, finish)
+    y = images(y)
+    return lambda start, stop: kernel.forward_with_edges(begin(), y, start, stop)
+
+
+def forward_work(x, size, weight, bias, padding, finish):
+    """A function that returns what the kernel takes, with scratch of its own, and how many images it takes together."""
+    C, side, bias = weight.shape[2], kernel.side_for(*size), bias_panels(bias)
     U = kernel.packed_weights(contiguous(weight), side)
     most = kernel.most(side) // 2           # all of U passes over a block's V, which has to stay near meanwhile
     shape, top, left = room(x, padding, side, size, most)
     block = kernel.block_of(shape[0] * kernel.patches(side, *size), most)
     scratch = math.prod(shape), kernel.entries(side) * kernel.apart(block, C), kernel.some_panels(ROWS, side)
-    x, y = images(contiguous(x)), images(y)
+    x = images(contiguous(x))
 
-    def job(start, stop):
+    def begin():
         xs, V, M = memory.several(*scratch)
-        kernel.forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, images(xs.reshape(shape)), block, V, M)
-    return job
+        return kernel.Forward(x, U, bias, finish, side, top, left, images(xs.reshape(shape)), block, V, M)
+    return begin, shape[0]
 
 
 def gradients(x, dy, weight, padding, dx, elu=None):

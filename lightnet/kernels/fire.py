@@ -1,4 +1,4 @@
-"""A fire module's backward and that of the layer behind it, a few images at a time.
+"""A fire module's backward and that of the layer behind it, a few images at a time; its forward and a max pool's.
 
     s -> expand1x1 -> ELU \\
                            Concat -> the next squeeze, or a max pool
@@ -9,6 +9,7 @@ Layer by layer it is written to memory and read from there twice, of each pixel 
 other. Here the layer behind makes it for one image, or for as many as Winograd's method takes together, and both expands read it
 before it has left the third-level cache; then the next images take its place. It is one compiled loop, for calls from Python
 cost as much as that saves (``threads.py``). A training step takes 0.975 of the time on one thread and 0.956 on two (Zen 4).
+Forward the pool reads what both expands have just written: 0.981 on one thread, 0.995 on two.
 """
 
 from . import pointwise, pooling, winograd
@@ -17,6 +18,20 @@ from .compiling import compiled
 from .images import some_channels, some_images
 
 NOTHING, SQUEEZE, POOL = range(3)                       # what is behind
+
+
+@compiled
+def forward(one, C, three, pool, whole, y, winner, start, stop, few):
+    """Images start to stop of the Concat, ``whole``, and y and ``winner`` of the max pool behind it, so few at a time.
+
+    one and three: what the convolutions take, of which the first makes C channels; pool: `Window`; winner: (N * ...,), flat.
+    """
+    one, three, whole, y, winner = borrowed((one, three, whole, y, winner))
+    for n in range(start, stop, few):
+        last = min(n + few, stop)
+        pointwise.forward(one, whole, n, last)
+        winograd.forward_with_edges(three, some_channels(whole, C, whole.C - C), n, last)
+        pooling.largest(some_images(whole, n, last), some_images(y, n, last), winner[n * y.H * y.W * y.C:], pool)
 
 
 @compiled

@@ -19,6 +19,25 @@ from .tile import ADD
 from .vector import LANES
 
 
+class Forward(NamedTuple):
+    """What it takes besides y."""
+
+    x: Images                                           # of a whole batch
+    tables: Tables                                      # those of an image
+    weights: Flat
+    bias: np.ndarray
+    finish: int
+    scratch: np.ndarray
+
+
+@inner
+def forward(conv, y, start, stop):
+    """``y = x @ W + b`` of images start to stop, finished."""
+    x = conv.x
+    shared_multiply(conv.tables, stop - start, Flat(x.memory[start * x.stride:], x.stride, 0), conv.weights,
+                    Flat(y.memory[start * y.stride:], y.stride, 0), conv.bias, conv.finish, conv.scratch)
+
+
 class Backward(NamedTuple):
     """What it takes besides dy and dx; x and the like are `Images`, of a whole batch."""
 

@@ -22,5 +22,5 @@ def forward(x, tables, weights, bias, between, pool, alpha, y, winner, scratch):
     for n in range(y.N):
         one_x, one_y = some_images(x, n, n + 1), some_images(y, n, n + 1)
         shared_multiply(tables, one_x.N, Flat(one_x.memory, 0, 0), weights, Flat(between.memory, 0, 0), bias, STORE, scratch)
-        largest(between, one_y, winner[n * y.H * y.W * y.C:], pool.KH, pool.KW, pool.SH, pool.SW, pool.top, pool.left)
+        largest(between, one_y, winner[n * y.H * y.W * y.C:], pool)
         elu(one_y, alpha)

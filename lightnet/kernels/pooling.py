@@ -238,8 +238,9 @@ def span(i, K, S, before, size):
 
 
 @compiled
-def largest(x, y, winner, KH, KW, SH, SW, top, left):
-    """Maximum and winner of every window: winner (N * OH * OW * C), flat."""
+def largest(x, y, winner, pool):
+    """Maximum and winner of every window of this form: winner (N * OH * OW * C), flat."""
+    KH, KW, SH, SW, top, left = pool
     for n in range(x.N):
         for i in range(y.H):
             p, rows = span(i, KH, SH, top, x.H)

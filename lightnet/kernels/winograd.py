@@ -252,14 +252,31 @@ def forward(x, U, bias, y, finish, side, block, V, M):
                 transformed_outputs(M, entry, first, last - first, places, side, bias, y, f0, columns, finish, edge, then)
 
 
+class Forward(NamedTuple):
+    """What ``forward_with_edges`` takes besides y: as `forward`, but x of a whole batch, without zeros around its images."""
+
+    x: Images
+    U: np.ndarray
+    bias: np.ndarray
+    finish: int
+    side: int
+    top: int
+    left: int
+    xs: Images                                          # room for some images with zeros around them
+    block: int
+    V: np.ndarray
+    M: np.ndarray
+
+
 @compiled
-def forward_with_edges(x, start, stop, U, bias, y, finish, side, top, left, xs, block, V, M):
-    """The same of images start to stop, without zeros around them, as many at a time as xs has room for."""
-    x, U, bias, y, xs, V, M = borrowed((x, U, bias, y, xs, V, M))
-    for first in range(start, stop, xs.N):
-        last = min(first + xs.N, stop)
-        pad(some_images(x, first, last), xs, top, left)
-        forward(some_images(xs, 0, last - first), U, bias, some_images(y, first, last), finish, side, block, V, M)
+def forward_with_edges(conv, y, start, stop):
+    """The same of images start to stop, as many at a time as xs has room for."""
+    conv, y = borrowed((conv, y))
+    for first in range(start, stop, conv.xs.N):
+        last = min(first + conv.xs.N, stop)
+        pad(some_images(conv.x, first, last), conv.xs, conv.top, conv.left)
+        forward(some_images(conv.xs, 0, last - first), conv.U, conv.bias, some_images(y, first, last), conv.finish, conv.side,
+                conv.block, conv.V, conv.M)
 
 
 @inner
