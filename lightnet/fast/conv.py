@@ -12,7 +12,7 @@ from .activation import finish
 def forward(layer, x, training=False, out=None, elu=False, pool=None, postponed=False):
     """``y = im2col(x) @ W + b``, or with ``elu`` its ELU, while it is in registers; keeps x. With ``pool``: see ``pooled.py``.
 
-    ``postponed``: a max pool will do it (``fire.py``).
+    ``postponed``: keep x and return ``out`` as it is, a max pool will compute it (``fire.py``).
     """
     if pool:
         return pooled.forward(layer, x, pool, training, out)

@@ -36,12 +36,13 @@ class Module(NamedTuple):
         """A range of images of all three: their ELUs into ``whole``, the Concat's output; its pool into y and winner."""
         (weight, bias), (of_three, three_bias) = (products.parameters(layer, (layer.in_channels, layer.out_channels))
                                                   for layer in (self.one, self.three))
-        one = pointwise.forward_work(self.x, whole, weight, bias, ELU_OF_IT)
-        begin, few = winograd.forward_work(self.x, whole.shape[1:3], of_three, three_bias, self.three.padding, ELU_OF_IT)
+        x = regular(self.x)
+        one = pointwise.forward_work(x, whole, weight, bias, ELU_OF_IT)
+        begin_three, few = winograd.forward_work(x, whole.shape[1:3], of_three, three_bias, self.three.padding, ELU_OF_IT)
         whole, y = images(whole), images(y)
 
         def job(start, stop):
-            kernel.forward(one, len(bias), begin(), window, whole, y, winner.reshape(-1), start, stop, few)
+            kernel.forward(one, len(bias), begin_three(), window, whole, y, winner.reshape(-1), start, stop, few)
         return job
 
 

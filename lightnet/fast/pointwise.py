@@ -1,4 +1,6 @@
-"""1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions."""
+"""1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions.
+
+And forward for ``fire.py``."""
 
 import functools
 
@@ -37,7 +39,7 @@ def gradients(x, dy, weight, dx, elu=None, onto=None, x_elu=None):
 
 
 def forward_work(x, y, weight, bias, finish):
-    """What the kernel takes, forward."""
+    """What the kernel takes, forward: without scratch, so that all ranges share it."""
     C, F = weight.shape[2:]
     H, W = x.shape[1:3]
     x, one = images(regular(x)), (1, 1)

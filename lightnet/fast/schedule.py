@@ -95,13 +95,13 @@ class Forward(Together):
             elif (node.name not in self.pooled and kind in OVER_INPUT and len(self.readers[node.inputs[0]]) == 1
                   and self.can_place(graph, node.inputs[0])):
                 self.place_over(node, type(graph.nodes[node.inputs[0]].layer))
-        self.modules, self.read = {}, {}                # fire modules by the names of their convolutions and of the pool behind;
-                                                        # and by the latter what they read
+        self.modules = {}                               # name of a convolution or of the pool: the pool's name, both convolutions
+        self.read = {}                                  # name of the pool: what they read
         for concat, convolutions in fires(graph, self.readers).items():
             self.fuse_fire_pool(graph.nodes[concat], convolutions)
 
     def fuse_fire_pool(self, concat, convolutions):
-        """Let a max pool compute the fire module before it, image by image, where nobody needs that any sooner."""
+        """Let a max pool compute the fire module before it, image by image, if it is the first to read that."""
         pool, names = next(iter(self.readers[concat.name]), None), {node.name for node in convolutions}
         if (pool and type(pool.layer) is MaxPool2D and version_for_class(MaxPool2D) is not MaxPool2D
                 and all(version_for(node.layer) is not Conv2D for node in convolutions)
@@ -177,6 +177,7 @@ class Forward(Together):
         """Let others do what this node was to do for them: its own code runs, which does its own work only."""
         self.then_elu.discard(node.name)
         pool, _ = self.modules.get(node.name, (None, None))
+        assert pool not in self.read, "a convolution was left to the pool; its like, which reads the same, or the pool is slow"
         self.modules = {name: module for name, module in self.modules.items() if module[0] != pool}
         self.then_pool.pop(node.name, None)
         self.pooled = {name: convolution for name, convolution in self.pooled.items() if convolution is not node.layer}

@@ -24,7 +24,10 @@ def without_owner(context, builder, kind, value):
 
 
 def uncounted(typing, value):
-    """An array or a tuple, as it is, but without an owner: for a kernel's arguments, which it must not return."""
+    """An array or a tuple, as it is, but without an owner: for a kernel's arguments.
+
+    It must return or keep none of them, nor a view. Not for an array that it has made itself: that would be freed at once.
+    """
     def generate(context, builder, signature, arguments):
         return without_owner(context, builder, *signature.args, *arguments)
     return value(value), generate

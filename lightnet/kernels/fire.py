@@ -22,9 +22,10 @@ NOTHING, SQUEEZE, POOL = range(3)                       # what is behind
 
 @compiled
 def forward(one, C, three, pool, whole, y, winner, start, stop, few):
-    """Images start to stop of the Concat, ``whole``, and y and ``winner`` of the max pool behind it, so few at a time.
+    """Images start to stop of the Concat, ``whole``, and y and ``winner`` of the max pool behind it, ``few`` at a time.
 
-    one and three: what the convolutions take, of which the first makes C channels; pool: `Window`; winner: (N * ...,), flat.
+    one and three: what the convolutions take, of which the first makes C channels, the second as many images together; pool:
+    `Window`; whole, y and winner (N * OH * OW * channels,): of the whole batch.
     """
     one, three, whole, y, winner = borrowed((one, three, whole, y, winner))
     for n in range(start, stop, few):

@@ -26,9 +26,9 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
         check(tables, images, a, b, out, bias, scratch)
     tables, a, b, out, bias, scratch = borrowed((tables, a, b, out, bias, scratch))
     segments = len(tables.segments_a)
-    in_one = segments <= tables.block and not tables.packed and out.stride != 0
-    together = max(images, 1) if in_one else 1          # of 49 small products each call counts
-    for n in range(0, images, together):
+    in_one = segments <= tables.block and not tables.packed and out.stride != 0         # all images end alike
+    count = max(images, 1) if in_one else 1             # in one call: Strassen's 49 are small, and each call counts
+    for n in range(0, images, count):
         a0, b0, out0 = n * a.stride, n * b.stride, n * out.stride
         for s in range(0, segments, tables.block):
             stop = min(s + tables.block, segments)
@@ -36,7 +36,7 @@ def multiply(tables, images, a, b, out, bias, finish, scratch):
             if tables.packed:
                 packed_pass(tables, s, stop, a.memory, a0, b.memory, b0, out.memory, out0, bias, do, scratch)
             else:
-                one_pass(tables, Part(s, stop, together, s == 0, do),
+                one_pass(tables, Part(s, stop, count, s == 0, do),
                          Flat(a.memory, a.stride, a0), Flat(b.memory, b.stride, b0), Flat(out.memory, out.stride, out0), bias)
 
 

@@ -1,5 +1,7 @@
 """A 1x1 convolution's backward, a block of pixels at a time: dy's slope, its sums, dx and dW while dy is in the cache.
 
+Forward it is one product, here for ``fire.py``.
+
 **Why it is fast.** With 16 channels on one side, as in the paper's fire modules, a pixel takes part in few multiplications, and
 what the two products and the sums take is mostly reading. Layer by layer dy would come from memory three times, image by image
 three times from the third-level cache; a block of some hundred pixels stays in the second.

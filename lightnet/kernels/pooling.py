@@ -43,7 +43,7 @@ def emitted_window(typing, C, x, start, rows, columns, x_row, x_pitch, first, KW
 
         def several(lanes, c):
             """So many channels from c on."""
-            def largest(better):
+            def search(better):
                 """The largest value, its number, and the sum of all values."""
                 def in_row(_, here):
                     def in_column(_, here):
@@ -64,14 +64,14 @@ def emitted_window(typing, C, x, start, rows, columns, x_row, x_pitch, first, KW
                 return builder.fcmp_ordered(">", value, best)
 
             def larger_or_nan(value, best):
-                first = builder.and_(builder.fcmp_unordered("uno", value, value), builder.fcmp_ordered("ord", best, best))
-                return builder.or_(larger(value, best), first)
+                first_nan = builder.and_(builder.fcmp_unordered("uno", value, value), builder.fcmp_ordered("ord", best, best))
+                return builder.or_(larger(value, best), first_nan)
 
-            best, number, total = largest(larger)
+            best, number, total = search(larger)
             # A NaN anywhere makes the sum one; so does infinity less infinity. Only then it is asked for value by value.
             lost = builder.bitcast(builder.fcmp_unordered("uno", total, total), ir.IntType(lanes))
             lost = builder.zext(builder.icmp_unsigned("!=", lost, lost.type(0)), INT)
-            best, number = vector.where(builder, lost, [best, number], lambda: largest(larger_or_nan)[:2])
+            best, number = vector.where(builder, lost, [best, number], lambda: search(larger_or_nan)[:2])
             vector.store(builder, best, place(y, y0, c))
             number = builder.trunc(number, ir.VectorType(kind, lanes)) if kind.width < 32 else number
             builder.store(number, builder.bitcast(place(winner, w0, c), number.type.as_pointer())).align = 1
@@ -135,7 +135,7 @@ def maximum_of(side=None):
                     ELU: lambda: vector.store(builder, emit_elu(builder, best), place),
                     RELU: lambda: vector.store(builder, emit_relu(builder, best), place),
                 })
-            vector.in_parts(builder, C, (32, 1), several)
+            vector.in_parts(builder, C, OF_MAXIMUM, several)
             return context.get_dummy_value()
         return signature, generate
     return maximum
@@ -222,7 +222,7 @@ def plain_gather(C, dy, y0, y_row, y_pitch, winner, w0, w_row, w_pitch, rows, co
 # many as it has channels in, a pixel one; with AVX2 there are 16 in all, and with twice as many channels a window took 1.4 times
 # as long.
 REGISTER = 16 if vector.has_avx512() else 8
-OF_WINDOW, OF_PIXEL = (2 * REGISTER, 8, 1), (4 * REGISTER, 8, 1)
+OF_WINDOW, OF_MAXIMUM, OF_PIXEL = (2 * REGISTER, 8, 1), (32, 1), (4 * REGISTER, 8, 1)
 SIDE = 3                                                # the paper's pools
 if vector.HAS_IR:
     window, gather, maximum, maximum_3x3 = emitted_window, emitted_gather, maximum_of(), maximum_of(SIDE)
