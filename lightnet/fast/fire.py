@@ -34,8 +34,7 @@ class Module(NamedTuple):
 
     def job(self, whole, y, winner, window):
         """A range of images of all three: their ELUs into ``whole``, the Concat's output; its pool into y and winner."""
-        (weight, bias), (of_three, three_bias) = (products.parameters(layer, (layer.in_channels, layer.out_channels))
-                                                  for layer in (self.one, self.three))
+        (weight, bias), (of_three, three_bias) = ((layer.params["weight"], layer.params["bias"]) for layer in self[:2])
         x = regular(self.x)
         one = pointwise.forward_work(x, whole, weight, bias, ELU_OF_IT)
         begin_three, few = winograd.forward_work(x, whole.shape[1:3], of_three, three_bias, self.three.padding, ELU_OF_IT)

@@ -42,7 +42,7 @@ def forward_work(x, y, weight, bias, finish):
     """What the kernel takes, forward: without scratch, so that all ranges share it."""
     C, F = weight.shape[2:]
     H, W = x.shape[1:3]
-    x, one = images(regular(x)), (1, 1)
+    x, one = images(x), (1, 1)
     table = tables.convolution(W, x.pitch, C, one, one, (H, W), images(y).pitch, F)
     return kernel.Forward(x, table, Flat(panels(weight.reshape(C, F))), bias_panels(bias), finish, NOTHING)
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from ..kernels import memory, tables, winners
 from ..kernels import pooled as kernel
-from ..kernels.columns import Window
 from ..kernels.images import contiguous, images, regular
 from ..kernels.packing import bias_panels, panels
 from ..kernels.threads import later
 from . import products
 from .padding import padded, wide
-from .pooling import numbers, room_for_winners
+from .pooling import room_for_winners, window_of
 
 ALPHA = np.float32(1)                                   # of the ELU
 
@@ -33,7 +32,7 @@ def forward(layer, x, pool, training=False, out=None):
     y, winner = memory.empty(shape) if out is None else out, room_for_winners(pool, shape)
 
     (OH, OW, F), (KH, KW, C, _) = between_shape[1:], weight.shape
-    packed, bias, window = products.weights(panels(weight.reshape(-1, F))), bias_panels(bias), Window(*numbers(pool))
+    packed, bias, window = products.weights(panels(weight.reshape(-1, F))), bias_panels(bias), window_of(pool)
 
     def job(start, stop):
         xs, between = padded(x[start:stop], layer.padding), images(memory.empty((1, OH, OW, wide(F))))._replace(C=F)
@@ -50,7 +49,7 @@ def gradients(layer, x, dy, pool, dx, to_image):
     """dx, if it is wanted, and of a range of images dW and db; dy is multiplied by ELU's slope in place."""
     between_shape, winner, y, _ = pool.cache
     weight = layer.params["weight"]
-    filters, convolution, window = winners.filters(weight), Window(*numbers(layer)), Window(*numbers(pool))
+    filters, convolution, window = winners.filters(weight), window_of(layer), window_of(pool)
 
     def job(start, stop):
         columns, dcolumns = (winners.room(filters, between_shape[2], window) for _ in range(2))

@@ -20,12 +20,11 @@ class MaxPool2D:
             return x
         shape = layer.output_shape(x.shape)
         x, y, winner = regular(x), memory.empty(shape) if out is None else out, room_for_winners(layer, shape)
-        window = Window(*numbers(layer))
-        if fire:
-            later(fire.job(x, y, winner, window), len(x))
-        else:
-            later(lambda start, stop: pooling.largest(images(x[start:stop]), images(y[start:stop]),
-                                                      winner[start:stop].reshape(-1), window), len(x))
+        window = window_of(layer)
+
+        def job(start, stop):
+            pooling.largest(images(x[start:stop]), images(y[start:stop]), winner[start:stop].reshape(-1), window)
+        later(fire.job(x, y, winner, window) if fire else job, len(x))
         if training:
             layer.cache = (x.shape, winner, None, x)
         return y
@@ -76,7 +75,7 @@ def work(layer, onto=None, x_elu=None):
     (*_, C), winner, _, x = layer.cache
     there = everywhere(0, C) if onto is None else images(regular(onto))
     outputs, alpha = (images(x), np.float32(x_elu.alpha)) if x_elu else (everywhere(1, C), np.float32(1))
-    return pooling.Backward(winner.reshape(-1), there, outputs, alpha, Window(*numbers(layer)))
+    return pooling.Backward(winner.reshape(-1), there, outputs, alpha, window_of(layer))
 
 
 def is_pooled(layer):
@@ -89,6 +88,6 @@ def room_for_winners(layer, shape):
     return memory.empty(shape, np.uint8 if np.prod(layer.kernel) < 256 else np.int32)
 
 
-def numbers(layer):
-    """KH, KW, SH, SW, top, left: the loops need no more."""
-    return *layer.kernel, *layer.stride, layer.padding[0][0], layer.padding[1][0]
+def window_of(layer):
+    """Its windows, of a pool or a convolution: the loops need no more."""
+    return Window(*layer.kernel, *layer.stride, layer.padding[0][0], layer.padding[1][0])
