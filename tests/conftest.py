@@ -12,7 +12,11 @@ if WITHOUT_NUMBA:
     sys.modules["numba"] = None                 # importing it now raises ImportError
     collect_ignore += ["test_ahead.py", "test_fast.py", "test_kernels.py"]
 
-import lightnet as ln  # noqa: E402 - after Numba is blocked
+import numpy as np  # noqa: E402 - after Numba is blocked
+import pytest  # noqa: E402
+
+import lightnet as ln  # noqa: E402
+from lightnet.kernels import memory  # noqa: E402
 
 ln.set_num_threads(1)                           # the tests' arrays are small, and the machine may have other work
 
@@ -20,3 +24,17 @@ ln.set_num_threads(1)                           # the tests' arrays are small, a
 def pytest_collection_modifyitems(items):
     """The suite without Numba, a test of minutes, goes first: then everything else goes on beside it."""
     items.sort(key=lambda item: item.path.name != "test_without_numba.py")
+
+
+@pytest.fixture(autouse=True)
+def memory_is_filled(monkeypatch):
+    """With NaN, or the largest integer: what is read before it is written is then never right by chance. (It may well be what the
+    same computation left there a moment ago.)
+    """
+    def filled(shape, dtype=np.float32):
+        array = empty(shape, dtype)
+        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
+        return array
+
+    empty = memory.empty
+    monkeypatch.setattr(memory, "empty", filled)
