@@ -81,7 +81,7 @@ class Winograd(Step):
     def prepare(self, source, target):
         weight, self.left = self.layer.params["weight"], self.layer.padding[1][0]
         self.granule = side = winograd.side_for(*target.size[:2])
-        self.arrays = {"weight": winograd.packed_weights(np.ascontiguousarray(weight), side),
+        self.arrays = {"weight": winograd.packed_weights(weight, side),
                        "bias": bias_panels(self.layer.params["bias"])}
         self.panels, self.weight_count = panel_count(target.size[2]), self.arrays["weight"].size
         self.fields.update(side=side)

@@ -26,7 +26,7 @@ def correlation(x, weight, bias, padding, y, finish):
 def forward_work(x, size, weight, bias, padding, finish):
     """A function that returns what the kernel takes, with scratch of its own, and how many images it takes together."""
     C, side, bias = weight.shape[2], kernel.side_for(*size), bias_panels(bias)
-    U = kernel.packed_weights(contiguous(weight), side)
+    U = kernel.packed_weights(weight, side)
     most = kernel.most(side) // 2           # all of U passes over a block's V, which has to stay near meanwhile
     shape, top, left = room(x, padding, side, size, most)
     block = kernel.block_of(shape[0] * kernel.patches(side, *size), most)
@@ -56,7 +56,7 @@ def work(x, size, weight, padding, elu=None):
     it takes together."""
     C, F = weight.shape[2:]
     side, zeros, alpha = kernel.side_for(*size), no_bias(max(C, F)), np.float32(elu.alpha if elu else 1)
-    Ut = kernel.packed_weights(np.ascontiguousarray(weight.transpose(0, 1, 3, 2)), side)
+    Ut = kernel.packed_weights(weight.transpose(0, 1, 3, 2), side)
     most = kernel.most(side)                # with fewer patches in a block it would go through U and dU too often
     shape, top, left = room(x, padding, side, size, most)
     down, across = (kernel.along(side, pixels) for pixels in size)

@@ -48,8 +48,8 @@ def over_images(job, N):
 
 
 def over_numbers(job, N, numbers):
-    """The same for something else than images, if there are so many numbers in it that several threads are worth it."""
-    over_images(job, N) if numbers >= LARGE else job(0, N)
+    """The same for something else than images, which no job that waits makes; on one thread if it has few numbers."""
+    run(job, N, longer_ranges()) if numbers >= LARGE else job(0, N)
 
 
 def later(job, N, then=None):
@@ -111,8 +111,8 @@ all_cores = functools.cache(usable_cores)       # asked once: the bits must not 
 
 
 def longer_ranges():
-    """How many, where they may depend on the number of threads."""
-    return PER_THREAD * num_threads()
+    """How many, where they may depend on the number of threads; one has nobody to share with."""
+    return PER_THREAD * num_threads() if num_threads() > 1 else 1
 
 
 def run(job, N, ranges):
