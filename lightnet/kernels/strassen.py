@@ -42,6 +42,7 @@ from .vector import LANES
 
 PRODUCTS, TAPS = 49, 2                                  # of blocks of blocks; taps in one product
 LEAST = 256                                             # channels from which on it is worth it
+AHEAD = 2 * WIDTH                                       # how many channels ahead to ask for blocks, or for where they go
 #             11  12  21  22                              blocks of A
 T = np.array([[0, 0, 1, 0],
               [1, 1, -1, 0],
@@ -137,28 +138,31 @@ def transform(matrix, add=False, biased=False):
                 start = blocks.start + i * blocks.row + j * blocks.pitch
                 place = products.start + (i * blocks.W + j) * products.pixel
                 for c in range(0, blocks.channels, width):
-                    more = (*bias, c) if biased else ()
-                    sixteen(blocks.memory, start + c, blocks.steps,
+                    more, then = (*bias, c) if biased else (), c + AHEAD
+                    then = then if then < blocks.channels else blocks.pitch + then - blocks.channels
+                    sixteen(blocks.memory, start + c, start + then, blocks.steps,
                             products.memory, place + c // LANES * products.panel + c % LANES, products.step, *more)
     return each
 
 
 def emitted(matrix, add, biased):
-    """An intrinsic for `WIDTH` channels of a pixel."""
+    """An intrinsic for `WIDTH` channels of a pixel, which asks for the same of the blocks at ``then``."""
     def emit(context, builder, signature, arguments):
-        blocks, start, steps, products, place, step, *bias = arguments
+        blocks, start, then, steps, products, place, step, *bias = arguments
         kinds, steps = dict(zip(arguments, signature.args)), [builder.extract_value(steps, i) for i in range(4)]
 
         def at(array, *offsets):
             return vector.pointer(context, builder, kinds[array], array, offsets)
 
-        def block(i, j):
+        def block(i, j, start=start):
             further = [step for step, index in zip(steps, (i // 2, i % 2, j // 2, j % 2)) if index]
             return at(blocks, start, *further)
 
         def product(i, j):
             return at(products, place, builder.mul(step, vector.integer(len(T) * i + j)))
         source, target = (block, product) if len(matrix) == len(T) else (product, block)
+        for index in range(16):
+            vector.ask_for(builder, block(*divmod(index, 4), then), to_write=target is block)
         offsets = [vector.load(builder, at(*bias, beside), WIDTH) for beside in (vector.integer(0), steps[3]) if bias]
         for i, j, value in emit_sandwich(builder, matrix, lambda i, j: vector.load(builder, source(i, j), WIDTH)):
             if add:
@@ -170,12 +174,12 @@ def emitted(matrix, add, biased):
 
     if biased:
         @intrinsic
-        def sixteen(typing, blocks, start, steps, products, place, step, bias, c):
-            return types.void(blocks, start, steps, products, place, step, bias, c), emit
+        def sixteen(typing, blocks, start, then, steps, products, place, step, bias, c):
+            return types.void(blocks, start, then, steps, products, place, step, bias, c), emit
     else:
         @intrinsic
-        def sixteen(typing, blocks, start, steps, products, place, step):
-            return types.void(blocks, start, steps, products, place, step), emit
+        def sixteen(typing, blocks, start, then, steps, products, place, step):
+            return types.void(blocks, start, then, steps, products, place, step), emit
     return sixteen
 
 
@@ -188,7 +192,7 @@ def plain(matrix, add, biased):
         return start + i // 2 * steps[0] + i % 2 * steps[1] + j // 2 * steps[2] + j % 2 * steps[3]
 
     @inner
-    def one(blocks, start, steps, products, place, step, *bias):
+    def one(blocks, start, then, steps, products, place, step, *bias):
         half = np.zeros((m, n), np.float32)
         for i in range(m):
             for j in range(n):

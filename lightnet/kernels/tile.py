@@ -87,17 +87,17 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             return builder.load(place(table, *index))
 
         def what_follows(t, r, at_a, step_a):
-            """How far ahead to ask for a's next numbers, and how far it is from one request to the next.
+            """Which row's next numbers to ask for, how far ahead, and how far it is from one request to the next.
 
-            A line, if rows follow each other. Else it is what row r reads some steps later; of two steps a tile asks for one, the
-            next tile for the other.
+            A line, if rows follow each other. Else it is what the last row reads some steps later, for neighbouring rows enter a
+            new line there; of two steps a tile asks for one, the next tile for the other.
             """
             if len(at_a) == 1:
-                return integer(0), integer(0)
+                return at_a[0], integer(0), integer(0)
             side_by_side = builder.icmp_signed("==", builder.sub(entry(rows, r, integer(1)), entry(rows, r)), length)
             far = builder.mul(step_a, builder.add(integer(STEPS_ON), builder.and_(t, integer(EACH - 1))))
-            far = builder.select(side_by_side, integer(LINES_ON * LANES), far)
-            return far, builder.select(side_by_side, integer(LANES), builder.mul(step_a, integer(EACH)))
+            lines, steps = (integer(LINES_ON * LANES), integer(LANES)), (far, builder.mul(step_a, integer(EACH)))
+            return [builder.select(side_by_side, *pair) for pair in zip((at_a[0], *lines), (at_a[-1], *steps))]
 
         def sums_of(steps, height, t, r, a0, panels, biases):
             """The tile itself, beginning with the bias: a row's sums of all panels, then the next row's."""
@@ -105,7 +105,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             together = TOGETHER if steps != unknown else EACH
             at_a = [vector.kept(builder, place(a, a0, entry(rows, r, integer(m)))) for m in range(height)]
             at_b = [vector.kept(builder, place(b, panel)) for panel in panels]
-            far, further = what_follows(t, r, at_a, step_a)
+            asked, far, further = what_follows(t, r, at_a, step_a)
 
             def step(i, j, sums):
                 sixteens = [vector.load(builder, builder.gep(panel, [j]), LANES) for panel in at_b]
@@ -120,7 +120,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
                     i, j, ask, *sums = moving                   # how far a and b are read, and a is asked for
                     i, j = vector.in_loop(builder, i), vector.in_loop(builder, j)
                     for _ in range(max(1, count // EACH)):
-                        vector.ask_for(builder, builder.gep(at_a[0], [ask]))
+                        vector.ask_for(builder, builder.gep(asked, [ask]))
                         ask = builder.add(ask, further)
                     for u in range(count):
                         sums = step(i, j, sums)

@@ -38,7 +38,7 @@ from .vector import INT, LANES, integer
 PARTS = 2                                               # sixteens of a column in one go
 SUMS = 8 if vector.has_avx512() else 1                  # channels whose dW is in registers
 WON = 64                                                # channels whose winners are compared;
-MOSTLY, PAIR = 8, 2                                     # of those a pixel won, so many without asking whether, and then at a time
+MOSTLY, PAIR = 8, 4                                     # of those a pixel won, so many without asking whether, and then at a time
 
 
 def emitted(emit):
