@@ -16,6 +16,9 @@ largest number: a quarter a million times smaller than another would lose all di
 quarters. It is worth it where a product is large, and at the tile's peak already: the transposed convolution of the paper's
 network, 196 x 512 x 1024, takes 1.55 ms for 1.82. Its gradients are in ``strassen_layer.py``.
 
+A sum reads 16 lines that are far apart, which the processor does not foresee: so it asks for those of the sum after the next.
+In a step of training the layer takes 1.60 ms for 1.63 forward, 3.43 for 3.49 backward.
+
 A's rows are the pixels of an image here, and their four parts its quarters: from one half of it to the other is one distance,
 however its lines lie. A's columns are C channels; B's are two taps of the transposed convolution, with F channels each. So blocks
 of blocks have H/2 x W/2 pixels, C/4 and F/2 channels.
