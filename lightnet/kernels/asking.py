@@ -2,6 +2,10 @@
 
 The processor does this by itself where it sees lines read one after the other. Where a loop goes through several rows of an image
 side by side, it does not guess what follows.
+
+What is asked for comes into the second-level cache, and be it to write there. The processor has an instruction for that, which
+brings a line into the first; but many lines that are asked for early displace there what is needed meanwhile. Winograd's outputs
+take 0.28 ms for 0.33 at 56x56 pixels since they are asked for in this way (3x3, forward, Zen 4).
 """
 
 from numba import types
@@ -12,17 +16,14 @@ from .compiling import compiled
 from .vector import LANES
 
 
-def asking(to_write):
-    """An intrinsic that asks for the cache line of ``x[place]``, to read it or to write to it."""
-
-    @intrinsic
-    def ask(typing, x, place):
-        def generate(context, builder, signature, arguments):
-            x, place = arguments
-            vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]), to_write)
-            return context.get_dummy_value()
-        return types.void(x, place), generate
-    return ask
+@intrinsic
+def emitted_ask(typing, x, place):
+    """Ask for the cache line of ``x[place]``; a place that does not exist does no harm."""
+    def generate(context, builder, signature, arguments):
+        x, place = arguments
+        vector.ask_for(builder, vector.pointer(context, builder, signature.args[0], x, [place]))
+        return context.get_dummy_value()
+    return types.void(x, place), generate
 
 
 @compiled
@@ -30,8 +31,7 @@ def plain_ask(x, place):
     """Nothing."""
 
 
-# A place that does not exist does no harm.
-ask, ask_to_write = map(asking, (False, True)) if vector.HAS_IR else (plain_ask, plain_ask)
+ask = emitted_ask if vector.HAS_IR else plain_ask
 
 
 @compiled

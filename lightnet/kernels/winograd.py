@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import memory
-from .asking import ask_to_write
+from .asking import ask
 from .borrowing import borrowed
 from .columns import windows_of
 from .compiling import CHECK, compiled, inner, pasted
@@ -208,11 +208,11 @@ def corner(x, n, i, j, side):
 
 @inner
 def ask_for_patch(y, start, side, columns):
-    """For some columns of all pixels of a patch, to write there."""
+    """For some columns of all pixels of a patch."""
     for p in range(side):
         for q in range(side):
             for f in range(0, columns, LANES):
-                ask_to_write(y.memory, start + p * y.row + q * y.pitch + f)
+                ask(y.memory, start + p * y.row + q * y.pitch + f)
 
 
 @inner
