@@ -13,7 +13,7 @@ of windows, their sums in registers. With dcolumn that would not do: it would be
 one that has just been written, for which the processor waits. So for each pixel of a window all channels that it won are added
 up in registers: 64 winners are compared in one instruction, whose result has a bit for each channel. A pixel wins 7 of 64 in the
 mean, and a loop over just these would end where the processor does not foresee it: so 8 are taken at once, missing ones with a
-gradient of zero, and the rest, if there is any, in fours (0.57 ms for 0.92, with AVX-512).
+gradient of zero, and the rest, if there is any, in fours (in pairs 0.60 ms for 0.92, with AVX-512).
 
 On the paper's network conv1's backward took 0.56 ms an image for 0.86 when it came, with the image's gradient 1.2 for 1.7; whole
 columns in place of three runs apart made 0.99 of 1.09 on a slower processor, and 1.66 of 1.82 (``docs/speed.md``).

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import memory
-from .asking import ask
+from .asking import ask_for
 from .borrowing import borrowed
 from .columns import windows_of
 from .compiling import CHECK, compiled, inner, pasted
@@ -211,8 +211,7 @@ def ask_for_patch(y, start, side, columns):
     """For some columns of all pixels of a patch."""
     for p in range(side):
         for q in range(side):
-            for f in range(0, columns, LANES):
-                ask(y.memory, start + p * y.row + q * y.pitch + f)
+            ask_for(y.memory, start + p * y.row + q * y.pitch, columns)
 
 
 @inner
