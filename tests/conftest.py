@@ -10,7 +10,7 @@ collect_ignore = ["torch_fixture.py", "torch_models.py"]            # scripts th
 WITHOUT_NUMBA = os.environ.get("LIGHTNET_WITHOUT_NUMBA") == "1"
 if WITHOUT_NUMBA:
     sys.modules["numba"] = None                 # importing it now raises ImportError
-    collect_ignore += ["test_ahead.py", "test_fast.py", "test_kernels.py"]
+    collect_ignore += ["test_ahead.py", "test_fast.py", "test_guard_pages.py", "test_kernels.py"]
 
 import numpy as np  # noqa: E402 - after Numba is blocked
 import pytest  # noqa: E402

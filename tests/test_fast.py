@@ -35,14 +35,14 @@ def threads_as_before():
     ln.set_num_threads(1)
 
 
-def both(layer, *xs, seed=0):
+def both(layer, *xs, seed=0, layout=lambda dy: dy):
     """(y, dx, gradients) of the layer's own code and of its fast version, for float32 inputs."""
     results = []
     for name in ("numpy", "numba"):
         with ln.backend(name):
             y = run_forward(layer, *xs, training=True)
             dy = np.random.default_rng(seed).standard_normal(y.shape, dtype=np.float32)
-            dx = run_backward(layer, dy)
+            dx = run_backward(layer, layout(dy))
             assert (version_that_ran(layer) is type(layer)) == (name == "numpy")
             results.append((y, dx, dict(layer.grads)))
     return results
@@ -56,8 +56,8 @@ def random_layer(kind, rng):
     return layer, shapes
 
 
-def agree(layer, *xs, seed=0):
-    (y, dx, grads), (fast_y, fast_dx, fast_grads) = both(layer, *xs, seed=seed)
+def agree(layer, *xs, **how):
+    (y, dx, grads), (fast_y, fast_dx, fast_grads) = both(layer, *xs, **how)
     inputs = zip(*(d if isinstance(d, tuple) else (d,) for d in (dx, fast_dx)))
     for name, a, b in [("y", y, fast_y), *(("dx", *pair) for pair in inputs),
                        *((key, grads[key], fast_grads[key]) for key in grads)]:
@@ -114,6 +114,27 @@ def test_any_layout_of_memory_gives_the_same(kind):
             assert all(np.array_equal(*pair) for pair in zip([*xs, dy], [*others, other_dy])), f"{name}: {layer} writes its input"
             for part in (x.base for x in [*others, other_dy] if name == "channels of a wider array"):
                 assert (part[..., :2] == 99).all() and (part[..., -3:] == 99).all(), f"{layer} writes beside its input"
+
+
+@pytest.mark.parametrize("kind", sorted(cls.__name__ for cls in VERSIONS))
+def test_images_whose_pixels_are_all_one(kind):
+    """In memory as well, as a global average's gradient is; but images may lie there in any order. Or one is all of them."""
+    def one_pixel(x):
+        return np.broadcast_to(x[:, :1, :1], x.shape) if x.ndim == 4 else x
+
+    for layout in one_pixel, lambda x: one_pixel(x)[::-1], lambda x: np.broadcast_to(x[:1], x.shape):
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            layer, shapes = random_layer(kind, rng)
+            agree(layer, *(layout(rng.standard_normal((3, *shape[1:]), dtype=np.float32)) for shape in shapes), layout=layout)
+
+
+@pytest.mark.parametrize("kind", sorted(cls.__name__ for cls in VERSIONS))
+def test_no_images_give_no_outputs(kind):
+    layer, shapes = RANDOM[kind](np.random.default_rng(0))
+    for axes in (2, 3, 4) if kind in ("ELU", "ReLU", "Concat", "Add") else [len(shapes[0])]:
+        xs = [np.empty((0, *shape[1:axes - 1], shape[-1]), np.float32) for shape in shapes]
+        assert run_forward(layer, *xs).shape == layer.output_shape(*(x.shape for x in xs))
 
 
 def pairs_of(a, b):

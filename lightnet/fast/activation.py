@@ -1,5 +1,7 @@
 """ELU, ReLU: one pass over memory, where NumPy makes five; in the place of what it reads where the schedule allows."""
 
+import math
+
 import numpy as np
 
 from ..backend import version_for_class
@@ -71,7 +73,7 @@ def each(loop, arrays, settings=()):
 def as_images(x):
     """Any array as images: its first axis stays, the others become one if there are not three. To read, if `is_even`."""
     if x.ndim != 4:
-        x = contiguous(x).reshape(len(x), 1, 1, -1)
+        x = contiguous(x).reshape(len(x), 1, 1, math.prod(x.shape[1:]))
     return x if is_even(x) else regular(x)
 
 

@@ -1,5 +1,7 @@
 """Concat, whose inputs were computed in its output where the schedule could arrange it, and Add."""
 
+import math
+
 from ..kernels import elementwise, memory
 from ..kernels.images import contiguous
 from .activation import as_images, copied, each
@@ -55,7 +57,7 @@ class Add:
 
 def pixels(x):
     """Images as they are; other arrays with all axes between the first and the last as one."""
-    return x if x.ndim == 4 else contiguous(x).reshape(len(x), 1, -1, x.shape[-1])
+    return x if x.ndim == 4 else contiguous(x).reshape(len(x), 1, math.prod(x.shape[1:-1]), x.shape[-1])
 
 
 def added(a, b):

@@ -80,7 +80,7 @@ def evenly(pixels, H, W):
 
 def is_even(x):
     """Whether x is such a view, which `images` can take, and only some kernels."""
-    return x.ndim == 4 and x.dtype == np.float32 and not x.flags.c_contiguous and x.strides[1:] == (0, 0, 4)
+    return x.ndim == 4 and x.dtype == np.float32 and not x.flags.c_contiguous and x.strides == (4 * x.shape[3], 0, 0, 4)
 
 
 def regular(x):

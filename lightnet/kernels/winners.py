@@ -114,14 +114,16 @@ def emit_to_columns(builder, count, pixels, numbers, column, filter_of):
                             for part, total in zip(filters, sums)]
                     won = builder.and_(won, builder.sub(won, integer(1)))
                 return [won, *sums]
-            parts = column(j, number)
-            won, *sums = several(MOSTLY, [won] + [vector.load(builder, part, LANES) for part in parts])
-            turns = builder.udiv(builder.add(builder.ctpop(won), integer(MORE - 1)), integer(MORE))
-            _, *sums = vector.where(builder, turns, [won, *sums], lambda: vector.loop(
-                builder, turns, [won, *sums], lambda _, moving: several(MORE, moving)))
-            for total, part in zip(sums, parts):
-                vector.store(builder, total, part)
-            return []
+            def to_its_column():
+                parts = column(j, number)
+                left, *sums = several(MOSTLY, [won] + [vector.load(builder, part, LANES) for part in parts])
+                turns = builder.udiv(builder.add(builder.ctpop(left), integer(MORE - 1)), integer(MORE))
+                _, *sums = vector.where(builder, turns, [left, *sums], lambda: vector.loop(
+                    builder, turns, [left, *sums], lambda _, moving: several(MORE, moving)))
+                for total, part in zip(sums, parts):
+                    vector.store(builder, total, part)
+                return []
+            return vector.where(builder, won, [], to_its_column)        # one that won nothing may lie outside: it has no column
         return vector.loop(builder, pixels, [], pixel)
     vector.loop(builder, count, [], window)
 
