@@ -104,7 +104,7 @@ def forward_schedule(graph, x, shapes, training, observe):
         return NoSchedule()
     if training:
         compile_ahead()
-    from .fast.schedule import Forward
+    from .fast.forward_schedule import Forward
     return Forward(graph, shapes)
 
 
@@ -112,7 +112,7 @@ def backward_schedule(graph, observe, to_image):
     """What may be computed in place, backward, or not at all: without ``to_image`` the image's gradient."""
     if observe or not fast_versions():
         return NoSchedule()
-    from .fast.schedule import Backward
+    from .fast.backward_schedule import Backward
     return Backward(graph, to_image)
 
 

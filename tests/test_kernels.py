@@ -62,7 +62,7 @@ def random_tables(rng, rows=None, packed=0):
     table = offsets(rng, rows, 50)
     if rng.random() < 0.5:
         table = np.arange(rows) + rows // 2 * (np.arange(rows) > rows // 2)         # two runs of neighbours, as channels are
-    step_a, step_b = rng.permutation([tile.NEAR, tile.PACKED, rng.integers(1, 40, 2)])[0]
+    step_a, step_b = rng.permutation([tile.PIXELS, tile.PACKED, rng.integers(1, 40, 2)])[0]
     return Tables(rows=table, segments_a=offsets(rng, segments, 70), step_a=int(step_a),
                   panels_b=offsets(rng, panels, 60), segments_b=offsets(rng, segments, 90), step_b=int(step_b),
                   length=int(rng.integers(1, 12)), rows_out=rng.permutation(rows) * pitch,
@@ -182,7 +182,7 @@ def test_packing_is_the_order_of_the_panels():
             assert np.array_equal(flat[f // LANES, :, f % LANES], matrix[:, f])
         assert np.count_nonzero(flat) == matrix.size                            # columns that are not there are zero
         bias = packing.bias_panels(matrix[0], 2)
-        assert np.array_equal(bias.reshape(-1, LANES)[-1], np.zeros(LANES)) and bias.size == packing.no_bias(F, 2).size
+        assert np.array_equal(bias.reshape(-1, LANES)[-1], np.zeros(LANES)) and bias.size == 2 * packing.no_bias(F).size - LANES
         assert np.array_equal(bias[flat.shape[0] * LANES:][:F], matrix[0])
 
 

@@ -37,7 +37,7 @@ class Activation:
         if postponed or done:
             return dy
         (y,) = layer.cache
-        if not is_kept(layer):                          # asked for after all, by somebody who observes backward alone
+        if not is_kept(layer):                          # asked for after all: somebody observes, or shares the pool's gradient
             conv = y
             y = version_for_class(type(conv)).forward(conv, *conv.cache, elu=True)
         dx = dy if out is dy else copied(dy)

@@ -30,7 +30,7 @@ def forward(layer, x, training=False, out=None):
 def backward(layer, dy, out=None):
     """``dx = scale / std * (dy - mean(dy) - xhat * mean(dy * xhat))``, as ``u * dy + v * x + w`` for each channel."""
     x, mean, std = layer.cache
-    dy = regular(dy)
+    given, dy = dy, regular(dy)
     sums, dots = np.empty((2, *x.shape[::3]))                          # (N, C) each
 
     def partial(start, stop):
@@ -42,7 +42,7 @@ def backward(layer, dy, out=None):
     v = -u * scale / M / std
     w = -u * shift / M - v * mean
     u, v, w = (np.asarray(a, np.float32) for a in (u, v, w))
-    dx = out if out is dy else copied(dy)
+    dx = copied(dy) if dy is given and out is None else dy          # else it is ours to write over
     later(lambda start, stop: normalization.affine_of_two(images(dx[start:stop]), u, images(x[start:stop]), v, w), len(x))
     layer.grads["shift"], layer.grads["scale"] = shift.astype(np.float32), scale.astype(np.float32)
     return dx

@@ -1,10 +1,11 @@
-"""Convolution on the register tile (``kernels/tile.py``): no columns are made, but for dx with a stride (``products.py``)."""
+"""Convolution on the register tile (``kernels/tile.py``): no columns are made, but for some gradients (``products.py``,
+``pooled.py``)."""
 
 from ..kernels import memory
 from ..kernels.images import is_even, regular
 from ..kernels.threads import later
 from ..kernels.tile import ELU, STORE
-from . import fire as fires
+from . import fire as fire_module
 from . import pointwise, pooled, products, winograd
 from .activation import finish
 
@@ -35,14 +36,14 @@ def forward(layer, x, training=False, out=None, elu=False, pool=None, postponed=
 def backward(layer, dy, elu=None, pool=None, to_image=True, onto=None, x_elu=None, fire=None, postponed=False):
     """``dW = im2col(x).T @ dy``, ``db = sum of dy``, ``dx = col2im(dy @ W.T)``.
 
-    ``elu``: the layer whose slope dy has still to be multiplied by, in place. ``pool``: the MaxPool2D whose dy this is. Without
-    ``to_image`` nobody wants dx; where it is work of its own, it is left out. ``onto``, ``x_elu``: see ``activation.finish``.
-    ``fire``, ``postponed``: see ``fire.py``.
+    ``elu``: the layer whose slope dy has still to be multiplied by, maybe in place. ``pool``: the MaxPool2D whose dy this is.
+    Without ``to_image`` nobody wants dx; where it is work of its own, it is left out. ``onto``, ``x_elu``: see
+    ``activation.finish``. ``fire``, ``postponed``: see ``fire.py``.
     """
     if postponed:
         return dy
     if fire:
-        return fires.backward(layer, dy, fire, x_elu)
+        return fire_module.backward(layer, dy, fire, x_elu)
     (x,) = layer.cache
     in_blocks = not pool and pointwise.serves(layer)
     if not (in_blocks and elu and is_even(dy)):

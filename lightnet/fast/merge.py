@@ -39,7 +39,7 @@ class Add:
     """``y = x1 + x2 + ...``."""
 
     @staticmethod
-    def forward(layer, *xs, training=False, out=None):
+    def forward(layer, *xs, training=False):
         layer.output_shape(*(x.shape for x in xs))
         total = xs[0]
         for x in xs[1:]:

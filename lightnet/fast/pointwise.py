@@ -1,6 +1,5 @@
-"""1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions.
-
-And forward for ``fire.py``."""
+"""1x1 convolution backward in blocks of pixels (``kernels/pointwise.py``), in the place of ``products.py``'s functions; and
+forward for ``fire.py``."""
 
 import functools
 
@@ -12,7 +11,7 @@ from ..kernels.images import Flat, everywhere, images, regular
 from ..kernels.packing import bias_panels, no_bias, panels
 from ..kernels.tile import STORE
 from ..kernels.vector import LANES
-from .products import NOTHING, room
+from .products import room
 
 NEAR = 1 << 18                                          # bytes of x, dy and dx in a block
 RUN = 32                                                # pixels
@@ -44,7 +43,7 @@ def forward_work(x, y, weight, bias, finish):
     H, W = x.shape[1:3]
     x, one = images(x), (1, 1)
     table = tables.convolution(W, x.pitch, C, one, one, (H, W), images(y).pitch, F)
-    return kernel.Forward(x, table, Flat(panels(weight.reshape(C, F))), bias_panels(bias), finish, NOTHING)
+    return kernel.Forward(x, table, Flat(panels(weight.reshape(C, F))), bias_panels(bias), finish)
 
 
 def work(x, dy_pitch, weight, elu=None, onto=None, x_elu=None, ending=STORE):

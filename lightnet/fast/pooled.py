@@ -38,7 +38,7 @@ def forward(layer, x, pool, training=False, out=None):
         xs, between = padded(x[start:stop], layer.padding), images(memory.empty((1, OH, OW, wide(F))))._replace(C=F)
         table = tables.convolution(xs.shape[2], images(xs).pitch, C, (KH, KW), layer.stride, (OH, OW), wide(F), F)
         kernel.forward(images(xs), table, packed, bias, between, window, ALPHA, images(y[start:stop]),
-                       winner[start:stop].reshape(-1), products.NOTHING)
+                       winner[start:stop].reshape(-1))
     later(job, len(x))
     if training:
         layer.cache, pool.cache = (x,), (between_shape, winner, y, None)
@@ -54,7 +54,7 @@ def gradients(layer, x, dy, pool, dx, to_image):
     def job(start, stop):
         columns, dcolumns = (winners.room(filters, between_shape[2], window) for _ in range(2))
         dW, db = memory.zeros(filters.shape), np.zeros(dy.shape[3], np.float32)
-        winners.gradients(contiguous(x[start:stop]), between_shape[2], images(y[start:stop]), images(dy[start:stop]),
+        winners.gradients(contiguous(x[start:stop]), images(y[start:stop]), images(dy[start:stop]),
                           winner[start:stop].reshape(-1), ALPHA, convolution, window, columns, dcolumns,
                           filters, dW, db, dx[start:stop], to_image)
         return winners.from_filters(dW, weight.shape), db

@@ -48,7 +48,7 @@ class GlobalAvgPool:
     """``y = sum over h, w of x / (H * W)``."""
 
     @staticmethod
-    def forward(layer, x, training=False, out=None):
+    def forward(layer, x, training=False):
         shape = layer.output_shape(x.shape)
         x, y = regular(x), np.empty(shape, np.float32)
 

@@ -134,7 +134,7 @@ def room(weight, channels, *scratch):
 
 
 def gradients(image, gradient, dy, weight, elu=None):
-    """A job that returns a range's dW, in panels, and db: image by image, so that each step finds dy in the cache.
+    """A job that returns a range's dW, in panels, and db: a few images at a time, so that each step finds dy near.
 
     image and gradient are the jobs for dx and dW. dy is first multiplied by the slope of ``elu``, if any, in place.
     """

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..kernels import memory
+from ..kernels import memory, winograd_backward
 from ..kernels import winograd as kernel
 from ..kernels.images import contiguous, everywhere, images
 from ..kernels.packing import bias_panels, no_bias
@@ -46,7 +46,7 @@ def gradients(x, dy, weight, padding, dx, elu=None):
 
     def job(start, stop):
         conv, sums = begin()
-        kernel.backward_with_edges(conv, dy, dx, start, stop, 0)
+        winograd_backward.backward_with_edges(conv, dy, dx, start, stop, 0)
         return sums
     return job
 
@@ -71,8 +71,8 @@ def work(x, size, weight, padding, elu=None):
         xs, dxs, strip, V, Z, dU, M = memory.several(*scratch)
         dW, db = memory.zeros((3, 3, C, F)), np.zeros(F, np.float32)
         xs, dxs, strip = images(xs.reshape(shape)), images(dxs.reshape(shape)), images(strip.reshape(strip_shape))
-        return kernel.Backward(x, y, alpha, elu is not None, Ut, zeros, dW.reshape(-1), db, side, top, left, xs, dxs, block,
-                               strip._replace(W=size[1]), V, Z, dU, M), (dW, db)
+        return winograd_backward.Backward(x, y, alpha, elu is not None, Ut, zeros, dW.reshape(-1), db, side, top, left, xs, dxs,
+                                          block, strip._replace(W=size[1]), V, Z, dU, M), (dW, db)
     return begin, shape[0]
 
 

@@ -12,7 +12,7 @@ cost as much as that saves (``threads.py``). A training step takes 0.975 of the 
 Forward the pool reads what both expands have just written: 0.981 on one thread, 0.995 on two.
 """
 
-from . import pointwise, pooling, winograd
+from . import pointwise, pooling, winograd, winograd_backward
 from .borrowing import borrowed
 from .compiling import compiled
 from .images import some_channels, some_images
@@ -54,5 +54,5 @@ def backward(behind, pool, squeeze, three, one, dy, passed, dx, start, stop):
             pointwise.backward(squeeze, some_images(dy, n, last), some, n, last, n)
         else:
             some = some_images(dy, n, last)
-        winograd.backward_with_edges(three, some_channels(some, C, some.C - C), to_dx, n, last, n)
+        winograd_backward.backward_with_edges(three, some_channels(some, C, some.C - C), to_dx, n, last, n)
         pointwise.backward(one, some_channels(some, 0, C), to_dx, n, last, n)

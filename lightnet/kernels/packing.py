@@ -41,6 +41,6 @@ def bias_panels(bias, repeats=1):
     return np.concatenate([padded] * repeats + [np.zeros(LANES, np.float32)])
 
 
-def no_bias(F, repeats=1):
+def no_bias(F):
     """Zeros of the form of ``bias_panels``."""
-    return np.zeros((panel_count(F) * repeats + 1) * LANES, np.float32)
+    return np.zeros((panel_count(F) + 1) * LANES, np.float32)

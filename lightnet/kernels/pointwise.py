@@ -29,7 +29,6 @@ class Forward(NamedTuple):
     weights: Flat
     bias: np.ndarray
     finish: int
-    scratch: np.ndarray
 
 
 @inner
@@ -37,7 +36,7 @@ def forward(conv, y, start, stop):
     """``y = x @ W + b`` of images start to stop, finished."""
     x = conv.x
     shared_multiply(conv.tables, stop - start, Flat(x.memory[start * x.stride:], x.stride, 0), conv.weights,
-                    Flat(y.memory[start * y.stride:], y.stride, 0), conv.bias, conv.finish, conv.scratch)
+                    Flat(y.memory[start * y.stride:], y.stride, 0), conv.bias, conv.finish, np.empty(1, np.float32))
 
 
 class Backward(NamedTuple):

@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
 
 def over_images(job, N):
-    """``job(start, stop)`` for ranges of images, on all threads, after all that waits."""
+    """``job(start, stop)`` for ranges of N images, on all threads, after all that waits."""
     flush()
     run(job, N, longer_ranges())
 
@@ -53,7 +53,8 @@ def over_numbers(job, N, numbers):
 
 
 def later(job, N, then=None):
-    """The same at once, or within ``together()`` some time before the block ends; ``then(results)`` follows."""
+    """``job(start, stop)`` for ranges of N images at once, or within ``together()`` some time before the block ends;
+    ``then(results)`` follows."""
     jobs = getattr(_waiting, "jobs", None)
     if jobs is None:
         finish([Job(job, N, then)])

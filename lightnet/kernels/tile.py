@@ -18,12 +18,12 @@ AVX-512 there are 32 registers of 16 floats: 9 rows of two panels are 18 sums fr
 multiply-adds alone reach. 8, 10 and 12 rows are as fast; 9 are what Winograd's method makes of 14x14 pixels.
 
 While it multiplies it asks, with AVX-512, for the part of ``b`` that it will need 192 steps later: where weights come from far
-and each serves few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And always for what
-``a`` needs next, a line every second step: a batch's images come from memory, and the processor, which sees nine rows read side
-by side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14 ms an image so, in a step of
-training, for 0.39. Of a weight gradient's rows, which are neighbouring channels, it asks beside the last, for that is where a new
-line begins (the mix's backward 2.94 ms for 3.04). Before a long sum it asks for the places of the result: stores wait for each
-other, and one to memory that is not near waits long (5 % of the largest layers' time).
+and each serves few pixels, a fifth of such a layer's time (Winograd at 14x14 pixels, Zen 4, 0.31 to 0.25 ms). And always for
+what ``a`` needs next, a line in each step, with AVX2 in every second: a batch's images come from memory, and the processor,
+which sees nine rows read side by side, does not guess that they follow each other. 128 channels to 16 at 56x56 pixels take 0.14
+ms an image so, in a step of training, for 0.39. Of a weight gradient's rows, which are neighbouring channels, it asks beside
+the last, for that is where a new line begins (the mix's backward 2.94 ms for 3.04). Before a long sum it asks for the places of
+the result: stores wait for each other, and one to memory that is not near waits long (5 % of the largest layers' time).
 
 What Numba makes of the loops in ``plain_tile`` is several times slower, for LLVM does not find this arrangement by itself. So
 ``ir_tiles`` writes it down, in LLVM's IR, and the loop over a run of tiles as well. Between two tiles are addresses and stores,
@@ -54,8 +54,8 @@ AHEAD = 192 * LANES                                     # how far ahead: 192 ste
 LINES_ON, STEPS_ON = 288, 32                            # and a: lines, if rows follow each other; else steps
 LONG = 96                                               # steps from which on there is time to ask for out's places
 TOGETHER = 1 if vector.has_avx512() else 4              # steps in one turn of the inner loop
-EACH = min(TOGETHER, 2)                                 # one of so many asks for what a needs; a turn, if the steps are unknown
-NEAR, PACKED = (1, LANES), (LANES, LANES)               # steps of a and b that the tile knows: pixels and weights; both packed
+EACH = min(TOGETHER, 2)                                 # steps for one request for a; and in one turn, where they are unknown
+PIXELS, PACKED = (1, LANES), (LANES, LANES)             # steps of a and b that the tile knows: pixels and weights; both packed
 FEW = 9 if vector.has_avx512() else 3                   # rows of tiles that know none: they are rare, and so it compiles faster
 ROWS, PANELS = (9, 2) if vector.HAS_IR and vector.has_avx512() else (6, 1)         # of the largest tile
 
@@ -91,7 +91,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             """Which row's next numbers to ask for, how far ahead, and how far it is from one request to the next.
 
             A line, if rows follow each other. Else it is what the last row reads some steps later, for neighbouring rows enter a
-            new line there; of two steps a tile asks for one, the next tile for the other.
+            new line there; where a request is for two steps, the next tile asks for the other one.
             """
             if len(at_a) == 1:
                 return at_a[0], integer(0), integer(0)
@@ -188,7 +188,7 @@ def ir_tiles(typing, count, height, width, a, a0, a_next, rows, r, r_next, segme
             if height <= FEW:
                 any_steps()
             else:
-                known(NEAR, (STORE, ADD, ELU, RELU), lambda: known(PACKED, (STORE, ADD), any_steps))
+                known(PIXELS, (STORE, ADD, ELU, RELU), lambda: known(PACKED, (STORE, ADD), any_steps))
 
         def of_width(*columns):
             vector.switch(builder, height, {m: lambda m=m: of_steps(m, *columns) for m in range(1, ROWS + 1)})

@@ -193,12 +193,11 @@ def room(filters, OW, pool):
 
 
 @compiled
-def gradients(x, OW, y, dy, winner, alpha, convolution, pool, columns, dcolumns, weight, dW, db, dx, to_image):
+def gradients(x, y, dy, winner, alpha, convolution, pool, columns, dcolumns, weight, dW, db, dx, to_image):
     """dy becomes the gradient before the ELU, whose output is y; to dW and db theirs are added, and with to_image dx is computed.
 
-    x, dx: (N, H, W, C), contiguous; OW: the convolution's columns; y, dy: `Images`, of the pool; winner: (N * ...,), flat;
-    convolution, pool: `Window`; columns, dcolumns: as `room` makes them, dcolumns of zeros; weight, dW: as `filters` makes them;
-    db: (F,).
+    x, dx: (N, H, W, C), contiguous; y, dy: `Images`, of the pool; winner: (N * ...,), flat; convolution, pool: `Window`;
+    columns, dcolumns: as `room` makes them, dcolumns of zeros; weight, dW: as `filters` makes them; db: (F,).
     """
     x, y, dy, winner, columns, dcolumns, weight, dW, db, dx = borrowed((x, y, dy, winner, columns, dcolumns, weight, dW, db, dx))
     line, rows = weight.shape[1], pool.KH
