@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 import lightnet as ln
-from lightnet.cli.parsing import named, two_classes
+from lightnet.cli.parsing import named, natural, two_classes
 from lightnet.data import covid_ct, phantom
 from lightnet.data.prepare import normalize, resize
 from lightnet.evaluation.cam import class_activation_maps
@@ -45,7 +45,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="may be given several times (default: " + ", ".join(trained()) + ")")
     parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: synthetic ones)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of slices")
+    parser.add_argument("--seed", type=natural, default=0, help="of the draw of slices")
     parser.add_argument("--out", metavar="FILE", default="runs/heat_maps.png", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:

@@ -56,6 +56,28 @@ def whole(path, mode="w", **options):
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that can be") from error
 
 
+def make_folder(path):
+    """Make a folder, and those on the way.
+
+    Raises
+    ------
+    FileError
+        Where it cannot be made, or what is there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a" / "b"
+    >>> make_folder(path)
+    >>> path.is_dir()
+    True
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: no folder can be made there ({error.strerror}); choose another one") from error
+
+
 def is_stream(path):
     """Whether what is written there cannot be replaced by a file."""
     path = Path(path)

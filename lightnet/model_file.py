@@ -77,7 +77,13 @@ def load(path, layers=()):
     CheckpointError
         Where the file is missing, damaged, or holds what lightnet does not load (such as pickled objects).
     """
-    arrays = read_arrays(file_of(path))
+    file = file_of(path)
+    if not file.is_file() and not file.suffix:
+        inside = file / "model.npz"
+        found, expected = (("a folder", inside if inside.is_file() else "a file in it") if file.is_dir() else
+                           ("there is no such file or model", f"a file that lightnet.save wrote, or {', '.join(trained())}"))
+        raise CheckpointError(f"{path}: {found}; expected {expected}")
+    arrays = read_arrays(file)
     try:
         net = build(json.loads(str(arrays.pop("graph"))), known_classes(layers))
         fill(named_arrays(net), arrays)

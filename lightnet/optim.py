@@ -35,7 +35,8 @@ class SGD:
     Raises
     ------
     ArgumentError
-        A factor's name is none of a parameter.
+        lr is no number above 0, momentum none in [0, 1), l2 or a factor none of at least 0; or a factor's name is none of a
+        parameter.
 
     Attributes
     ----------
@@ -63,7 +64,12 @@ class SGD:
     """
 
     def __init__(self, net, lr, momentum=0.9, l2=0.0, factors=None):
+        check("lr", lr, 0 < lr < np.inf, "a number above 0")
+        check("momentum", momentum, 0 <= momentum < 1, "a number of at least 0 and below 1")
+        check("l2", l2, 0 <= l2 < np.inf, "a number of at least 0")
         self.net, self.lr, self.momentum, self.l2, self.factors = net, lr, momentum, l2, factors or {}
+        for name, factor in self.factors.items():
+            check(f"the factor of {name}", factor, 0 <= factor < np.inf, "a number of at least 0")
         if unknown := self.factors.keys() - net.params.keys():
             raise ArgumentError(f"factors of {', '.join(sorted(unknown))}; expected names of parameters: {', '.join(net.params)}")
         self.velocity = {name: np.zeros_like(w) for name, w in net.params.items()}
@@ -104,8 +110,9 @@ def step_decay(factor, every=1, after=0):
     Parameters
     ----------
     factor : float
+        Above 0.
     every : int
-        Epochs.
+        Epochs, at least 1.
     after : int
         So many epochs at the initial rate come first, before the counting begins.
 
@@ -113,6 +120,11 @@ def step_decay(factor, every=1, after=0):
     -------
     callable
         From the number of epochs done to the factor on the initial rate.
+
+    Raises
+    ------
+    ArgumentError
+        Where one of these is not so.
 
     Examples
     --------
@@ -122,7 +134,16 @@ def step_decay(factor, every=1, after=0):
     >>> [round(schedule(done), 2) for done in (0, 4, 5, 10)]
     [1.0, 1.0, 0.8, 0.64]
     """
+    check("decay", factor, 0 < factor < np.inf, "a number above 0")
+    check("decay every so many epochs", every, every >= 1, "at least 1")
+    check("decay after so many epochs", after, after >= 0, "at least 0")
     return lambda done: factor ** (max(0, done - after) // every)
+
+
+def check(name, value, is_right, expected):
+    """Stop where a setting cannot train."""
+    if not is_right:                                            # NaN is in no range
+        raise ArgumentError(f"{name} {value}: expected {expected}")
 
 
 def is_weight(name):

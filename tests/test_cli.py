@@ -3,6 +3,7 @@
 import csv
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -88,7 +89,21 @@ def test_predict_one_absent_file(model, capsys):
     (["check", "{raises}:make"], "in the student's code"),
     (["check", "{raises}:nothing"], "returns"),
     (["predict", "{slices}", "--model", "{wide}"], "two classes"),
+    (["check", "{raises}:leaves"], "SystemExit"),
+    (["check", "{raises}:make_quitter"], "ends the process"),
+    (["check", "{raises}"], "a file without a function"),
     (["summary", "{empty}/none"], "no such file"),
+    (["evaluate", "{slices}", "--data", "{empty}", "--model", "{model}"], "beside FOLDER given were data"),
+    (["evaluate", "{slices}", "--model", "{model}", "--out", "{text}"], "no folder can be made there"),
+    (["predict", "{slices}", "--model", "{model}", "--cam", "{text}"], "no folder can be made there"),
+    (["train", "--bypass", "simple"], "a SqueezeNet's"),
+    (["train", "--quick", "--lr", "-1"], "lr -1.0: expected a number above 0"),
+    (["train", "--quick", "--momentum", "1"], "momentum 1.0: expected"),
+    (["train", "--quick", "--l2", "nan"], "l2 nan: expected"),
+    (["train", "--quick", "--decay", "0"], "decay 0.0: expected"),
+    (["search", "--quick", "--decay", "-1"], "decay -1.0: expected"),
+    (["train", "--quick", "--size", "128"], "113-116 and 129-132"),
+    (["train", "--quick", "--imagenet", "nothing"], "looked for nothing"),
     (["train", "--quick", "--imagenet", "{text}"], "text.npz"),
 ])
 def test_errors_are_one_line(arguments, words, model, slices, tmp_path, capsys, monkeypatch):
@@ -97,13 +112,16 @@ def test_errors_are_one_line(arguments, words, model, slices, tmp_path, capsys, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("text")
     (tmp_path / "raises.py").write_text(
-        "def make():\n    raise ValueError(\"in the student's code\")\n\n\ndef nothing():\n    return 1, (2,)\n")
+        "import sys\nfrom lightnet.layers import ReLU\n\n\nclass Quitter(ReLU):\n    def forward(self, x, training=False):\n"
+        "        sys.exit(0)\n\n\ndef make():\n    raise ValueError(\"in the student's code\")\n\n\ndef nothing():\n"
+        "    return 1, (2,)\n\n\ndef leaves():\n    raise SystemExit(0)\n\n\ndef make_quitter():\n    return Quitter(), (2, 3)\n")
     ln.save(ln.models.light_cnn(classes=3), tmp_path / "wide.npz")
     places = {"raises": tmp_path / "raises.py", "wide": tmp_path / "wide.npz",
               "model": model, "slices": slices, "empty": tmp_path / "empty", "text": tmp_path / "text.npz"}
     assert main([argument.format(**places) for argument in arguments]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("lightnet: ") and words in said
+    assert not list(tmp_path.glob("runs/*"))                # nothing was begun
 
 
 def test_an_unwritable_folder(tmp_path, capsys, monkeypatch):
@@ -140,6 +158,14 @@ def test_summary(model, capsys):
         assert capsys.readouterr().out.splitlines()[-1].split()[1] == total
 
 
+def test_a_warning_is_a_line(model, slices, tmp_path, capsys):
+    frames = [Image.open(path) for path in sorted(slices.glob("COVID/*.png"))[:2]]
+    frames[0].save(tmp_path / "two.tiff", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match="several frames") as seen:
+        assert main(["predict", str(tmp_path / "two.tiff"), "--model", model]) == 0
+    assert warnings.formatwarning(seen[0].message, UserWarning, "file.py", 1).startswith("lightnet: ")
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary", "check"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -150,7 +176,7 @@ def test_help_teaches(command, capsys):
 
 
 def test_wrong_usage(capsys):
-    for arguments in ([], ["predict"], ["train", "--epochs", "0"], ["nothing"]):
+    for arguments in ([], ["predict"], ["predict", ""], ["train", "--epochs", "0"], ["train", "--decay-after", "-1"], ["none"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
@@ -186,4 +212,4 @@ def test_chance_is_noticed():
 @pytest.mark.parametrize("command, option, name", [("train", ["--lr", "1"], "lr"), ("search", ["--no-head-relu"], "head_relu")])
 def test_resuming_refuses_what_it_would_ignore(command, option, name, tmp_path, capsys):
     assert main([command, "--resume", str(tmp_path), *option]) == 2
-    assert f"given were {name} as well" in capsys.readouterr().err
+    assert f"given were {name}, which would do nothing" in capsys.readouterr().err

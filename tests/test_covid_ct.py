@@ -301,6 +301,13 @@ def test_the_italian_set_is_only_needed_by_the_arrangements_that_use_it(tmp_path
             arrangement(tmp_path, which)
 
 
+@pytest.mark.parametrize("which", [1, 2, "official"])
+def test_without_the_italian_slices_all_others_are_the_same(zipped, which):
+    whole, without = arrangement(zipped, which, seed=3), arrangement(zipped, which, seed=3, italian=False)
+    for split, slices in whole.splits.items():
+        assert keys(without.splits[split]) == [key for key in keys(slices) if key[0] == "COVID-CT"]
+
+
 def test_too_few_slices(tmp_path):
     make(tmp_path, italian=80)
     assert len(arrangement(tmp_path, 1).test2) == 175
@@ -329,6 +336,9 @@ def test_read_folder(tmp_path):
 def test_read_folder_refuses(tmp_path):
     with pytest.raises(DatasetError, match="absent: there is no such folder; expected image files in .*COVID and "):
         read_folder(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="file: Not a directory; expected"):
+        read_folder(tmp_path / "file")
     (tmp_path / "non-COVID").mkdir()
     with pytest.raises(DatasetError, match="non-COVID: no image file"):
         read_folder(tmp_path)

@@ -189,7 +189,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
     (PNG[:20], "damaged"),
     (PNG[:-30], "damaged"),
     (bytes(DAMAGED_PIXEL), "damaged"),
-    (png(100_000, 100_000, 8, 0, (b"IDAT", zlib.compress(b""))), "10000000000 pixels"),
+    (png(100_000, 100_000, 8, 0, (b"IDAT", zlib.compress(b""))), "10,000,000,000 pixels"),
     (png(12_000, 9_000, 8, 0, (b"IDAT", zlib.compress(b""))), "12000 x 9000 = 108,000,000 pixels"),
     (encode(RAMP, "JPEG")[:-40], "damaged"),
     (encode(RAMP, "TIFF")[:-40], "damaged"),
@@ -203,9 +203,14 @@ def test_refusals_name_the_file_and_what_was_found(tmp_path, data, found):
         read_image(path)
 
 
-def test_what_is_no_regular_file_is_refused(tmp_path):
+def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"absent\.png: No such file"):
         read_image(tmp_path / "absent.png")
+    with monkeypatch.context() as locked:                               # to root, who may run this, no folder is
+        locked.setattr(os, "access", lambda *asked: False)
+        assert list_images([tmp_path]) == [tmp_path]
+        with pytest.raises(ImageError, match="a folder that cannot be read; expected the path"):
+            read_image(tmp_path)
     with pytest.raises(ImageError, match="a folder; expected the path of an image file"):
         read_image(tmp_path)
     with pytest.raises(ImageError, match="null byte"):

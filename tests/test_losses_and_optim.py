@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lightnet as ln
+from lightnet.optim import step_decay
 
 
 def test_loss_gradient_is_the_numerical_one():
@@ -80,6 +81,19 @@ def test_momentum_carries_on_and_the_rate_is_inside_the_velocity(dtype):
 def test_step_needs_backward():
     with pytest.raises(ln.BackwardError, match="weight"):
         ln.SGD(ln.layers.Dense(2, 2), lr=1).step()
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0}, {"lr": -1}, {"lr": np.nan}, {"lr": np.inf}, {"momentum": 1}, {"momentum": -0.1},
+                                   {"l2": -1}, {"l2": np.nan}, {"factors": {"bias": -1}}, {"factors": {"b": 1}}])
+def test_settings_that_cannot_train(wrong):
+    with pytest.raises(ln.ArgumentError, match=f"{next(iter(wrong)).rstrip('s')}.*expected"):
+        ln.SGD(ln.layers.Dense(2, 2), **{"lr": 1, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [(0,), (-1,), (np.nan,), (1, 0), (1, 1, -3)])
+def test_decays_that_are_none(wrong):
+    with pytest.raises(ln.ArgumentError, match="decay.*expected"):
+        step_decay(*wrong)
 
 
 @pytest.mark.parametrize("broken", ["params", "grads"])

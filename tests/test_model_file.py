@@ -163,8 +163,13 @@ def test_no_model_file(tmp_path, content):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(ln.CheckpointError, match="no such file"):
         ln.load(tmp_path / "none.npz")
-    with pytest.raises(ln.CheckpointError, match="expected a whole"):
+    with pytest.raises(ln.CheckpointError, match="a folder; expected a file in it"):
         ln.load(tmp_path)
+    (tmp_path / "model.npz").touch()
+    with pytest.raises(ln.CheckpointError, match=r"a folder; expected .*model\.npz"):
+        ln.load(tmp_path)
+    with pytest.raises(ln.CheckpointError, match="no such file or model; expected .*, or cnn-1, cnn-2"):
+        ln.load("cnn-3")
     (tmp_path / "file").write_text("")
     with pytest.raises(ln.FileError, match="cannot be written"):
         ln.save(small_net(), tmp_path / "file" / "net.npz")

@@ -162,7 +162,7 @@ def test_a_study_goes_on_where_it_was_and_refuses_what_was_begun_otherwise(tmp_p
 
 def test_transfer_gives_new_layers_their_own_rate(tmp_path, monkeypatch):
     monkeypatch.setattr("lightnet.models.load_imagenet", lambda *arguments: ["conv1.weight", "conv1.bias"])
-    job = Job(quick=True, imagenet="weights.npz", new_lr_factor=10)
+    job = Job(quick=True, imagenet=str(tmp_path), new_lr_factor=10)
     trainer = job.trainer(read_sets(job, search.training_slices(job, tmp_path)))
     factors = trainer.optimizer.factors
     assert factors["fc.weight"] == 10 and "conv1.weight" not in factors

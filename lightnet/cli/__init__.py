@@ -1,12 +1,12 @@
 """The ``lightnet`` command: train, search, evaluate, predict, audit, export, summary, check, warmup.
 
-Exit status: 0 done; 1 some inputs failed, the others were done, each failure is named on stderr; 2 wrong usage, or an error that
-stopped the command; 130 stopped by Ctrl-C.
+Its exit statuses are in its help.
 """
 
 import argparse
 import os
 import sys
+import warnings
 
 import lightnet as ln
 
@@ -15,9 +15,17 @@ from .judge import add_evaluate, add_predict
 from .network import add_check, add_export, add_summary, add_warmup
 from .train import add_search, add_train
 
+STATUSES = """\
+exit status:
+  0    done
+  1    some inputs failed, each named on stderr; the others are done
+  2    wrong usage, or an error that stopped the command
+  130  stopped by Ctrl-C"""
+
 
 def main(arguments=None):
     """Run a command; returns the exit status."""
+    warnings.formatwarning = lambda message, *where, **more: f"lightnet: {message}\n"         # without our line of source
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -33,7 +41,8 @@ def main(arguments=None):
 
 def build_parser():
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.")
+    parser = argparse.ArgumentParser(prog="lightnet", description="A CNN library to be read. Not for clinical use.",
+                                     epilog=STATUSES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (add_train, add_search, add_evaluate, add_predict, add_audit, add_export, add_summary, add_check,
                 add_warmup):

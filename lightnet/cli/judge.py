@@ -14,25 +14,27 @@ import lightnet as ln
 
 from ..data.images import list_images, read_image
 from ..data.prepare import resize
-from ..files import whole
+from ..files import make_folder, whole
 from ..model_file import file_of
-from .parsing import A_MODEL, command, home, natural, refuse_slices_seen, two_classes
+from .parsing import A_MODEL, command, home, natural, path, refuse_beside, refuse_slices_seen, two_classes
 
 
 def add_evaluate(commands):
     """``lightnet evaluate``."""
     parser = command(commands, "evaluate", evaluate, "test a saved network: metrics with intervals, and pictures", """\
-  lightnet evaluate FOLDER --model runs/synthetic/model.npz          FOLDER has subfolders COVID and non-COVID
-  lightnet evaluate --data DIR --arrangement 1 --split test1 --model runs/arrangement-1/model.npz""")
-    parser.add_argument("folder", nargs="?", help="a folder with the subfolders COVID and non-COVID")
+  lightnet evaluate FOLDER --model runs/synthetic/model.npz
+      FOLDER has subfolders COVID and non-COVID
+  lightnet evaluate --data DIR --arrangement 1 --split test1 \\
+      --model runs/arrangement-1/model.npz""")
+    parser.add_argument("folder", nargs="?", type=path, help="a folder with the subfolders COVID and non-COVID")
     parser.add_argument("--data", metavar="DIR", help="folder of the real slices (default: the environment's LIGHTNET_DATA)")
     parser.add_argument("--arrangement", choices=["1", "2", "official"], help="take the slices from this arrangement")
     parser.add_argument("--split", choices=["train", "validation", "test1", "test2"], default="test1",
                         help="default: %(default)s")
     parser.add_argument("--split-seed", type=natural, default=0, help="of the arrangement (default: %(default)s)")
     parser.add_argument("--model", required=True, help=A_MODEL)
-    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: evaluation/ beside the model; of one that "
-                        "comes with lightnet in runs/)")
+    parser.add_argument("--out", metavar="DIR", type=path, help="of the results (default: evaluation/ beside the model; of "
+                        "one that comes with lightnet in runs/)")
 
 
 def evaluate(options):
@@ -44,6 +46,10 @@ def evaluate(options):
     from ..training.run import Scored, free_folder, write_scores
     if bool(options.folder) == bool(options.arrangement):
         raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
+    if options.folder:
+        refuse_beside(options, "folder", "model", "out", given="FOLDER")
+    if options.out:
+        make_folder(options.out)                            # sooner known than after all slices
     net = two_classes(ln.load(options.model), options.model)
     if options.folder:
         name, slices = "test", read_folder(options.folder)
@@ -66,13 +72,16 @@ def add_predict(commands):
     """``lightnet predict``."""
     parser = command(commands, "predict", predict, "classify image files, as CSV: file, label, p_covid", """\
   lightnet predict slice.png
-  lightnet predict FOLDER --csv predictions.csv --model runs/synthetic/model.npz
-  lightnet predict FOLDER --csv predictions.csv --cam maps            where in each slice the network finds what""")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and folders, which are searched for image suffixes")
+  lightnet predict FOLDER --csv predictions.csv \\
+      --model runs/synthetic/model.npz
+  lightnet predict FOLDER --csv predictions.csv --cam maps
+      and where in each slice the network finds what""")
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=path, help="files, and folders, which are searched for image "
+                        "suffixes")
     parser.add_argument("--model", default="cnn-2", help=f"{A_MODEL} (default: %(default)s)")
-    parser.add_argument("--csv", metavar="FILE", help="write there (default: standard output)")
-    parser.add_argument("--cam", metavar="DIR", help="write a picture of each slice's class activation maps there, all on one "
-                        "scale")
+    parser.add_argument("--csv", metavar="FILE", type=path, help="write there (default: standard output)")
+    parser.add_argument("--cam", metavar="DIR", type=path, help="write a picture of each slice's class activation maps there, "
+                        "all on one scale")
 
 
 def predict(options):
@@ -81,6 +90,8 @@ def predict(options):
     net, files = two_classes(ln.load(options.model), options.model), list(dict.fromkeys(list_images(options.paths)))
     if not files:
         raise ln.DatasetError(f"{', '.join(options.paths)}: no image file; expected files with an image's suffix")
+    if options.cam:
+        make_folder(options.cam)
     print(f"lightnet: p_covid by {options.model}; not for clinical use", file=sys.stderr)
     failed, mapped, text = 0, [], {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with whole(options.csv, **text) if options.csv else nullcontext(sys.stdout) as out:
@@ -111,5 +122,6 @@ def draw_maps(mapped, meta, folder):
         name = next(name for name in names if name not in drawn)
         drawn.add(name)
         grey = resize(read_image(found.file), meta["input_size"], meta["resize"])
-        heat_maps(grey[None], [Path(found.file).name], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
+        title = "/".join(Path(found.file).parts[-2:])               # the folder may be all that tells two slices apart
+        heat_maps(grey[None], [title], {"": (found.maps[None], [found.p_covid])}, Path(folder, f"{name}.png"),
                   f"Called {found.label}", "Not for clinical use", limit)

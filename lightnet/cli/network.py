@@ -68,10 +68,13 @@ def check(options):
             raise TypeError(f"it returns {layer!r} and {shapes!r}")
     except ln.LightnetError:
         raise
-    except Exception as error:                  # the user's own code: any error is one line, not a traceback
+    except (Exception, SystemExit) as error:    # the user's own code: any error is one line, not a traceback, and never "right"
         raise ln.ArgumentError(f"{options.target}: {type(error).__name__}: {error}; expected a function that returns "
                                "(layer, input shape) or (layer, [shape, shape, ...])") from error
-    report = ln.check_layer(layer, *shapes)
+    try:
+        report = ln.check_layer(layer, *shapes)
+    except SystemExit as error:
+        raise ln.ArgumentError(f"{options.target}: the layer ends the process; expected one that computes") from error
     print(report)
     return 0 if report else 1
 
@@ -79,7 +82,8 @@ def check(options):
 def function_in(file, name):
     """The function of that name in a Python file, which is run to get it."""
     if not file.endswith(".py") or not Path(file).is_file():
-        raise ln.FileError(f"{file or name!r}: no such Python file; expected FILE.py:FUNCTION, such as my_layer.py:make")
+        found = "no such Python file" if file or not Path(name).is_file() else "a file without a function"
+        raise ln.FileError(f"{file or name!r}: {found}; expected FILE.py:FUNCTION, such as my_layer.py:make")
     sys.path.insert(0, str(Path(file).resolve().parent))        # for what the file imports from beside it
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)

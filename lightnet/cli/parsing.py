@@ -6,6 +6,7 @@ from pathlib import Path
 import lightnet as ln
 
 from ..data import covid_ct
+from ..data.arrangements import ITALIAN
 from ..model_file import trained
 
 A_MODEL = f"model.npz of a run, or the name of a model that comes with lightnet: {', '.join(trained())}"
@@ -19,13 +20,14 @@ def command(commands, name, run, text, examples):
     return parser
 
 
-def refuse_beside(options, option, *others):
+def refuse_beside(options, option, *others, given=None):
     """Stop where options were given that would do nothing beside another one: only ``others`` count there."""
     ignored = [name for name, value in vars(options).items()
                if name not in ("run", "parser", option, *others) and value != options.parser.get_default(name)]
     if ignored:
-        raise ln.ArgumentError(f"--{option} goes by the settings that are kept; given were {', '.join(ignored)} as well, "
-                               f"expected at most {', '.join(others)}. Leave the others out, or begin anew")
+        raise ln.ArgumentError(f"beside {given or f'--{option}, which goes by the settings that are kept,'} given were "
+                               f"{', '.join(ignored)}, which would do nothing; expected at most {', '.join(others)}. Leave the "
+                               "others out")
 
 
 def named(paths):
@@ -48,12 +50,20 @@ def refuse_slices_seen(net, path, slices, data):
     settings = net.meta.get("provenance", {}).get("settings", {})
     if not settings.get("arrangement"):
         return                                              # trained on synthetic slices, or not by `lightnet train`
-    own = covid_ct.arrangement(data, covid_ct.named(settings["arrangement"]), settings["split_seed"])
+    own = covid_ct.arrangement(data, covid_ct.named(settings["arrangement"]), settings["split_seed"],
+                               italian=any(one.source == ITALIAN for one in slices))
     seen = {(one.source, one.name, one.label) for one in (*own.train, *own.validation)}
     count = sum((one.source, one.name, one.label) in seen for one in slices)
     if count:
         raise ln.DatasetError(f"{path}: {count} of the {len(slices)} test slices trained it or chose it: it is of arrangement "
                               f"{own.which}, drawn with split seed {own.seed}; test it on that one's test slices")
+
+
+def path(text):
+    """A command line's path: an empty one is a shell's variable that is not set, and would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'': expected a path; is a variable of the shell not set?")
+    return text
 
 
 def natural(text):

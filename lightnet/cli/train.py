@@ -12,11 +12,17 @@ from .parsing import command, natural, positive, refuse_beside
 def add_train(commands):
     """``lightnet train``."""
     parser = command(commands, "train", train, "train a network, test it, and leave a folder of results under runs/", """\
-  lightnet train                                    synthetic slices, light_cnn, a few minutes
-  lightnet train --quick                            a smoke run, in seconds
-  lightnet train --data DIR --arrangement 1         real slices; DIR holds COVID-CT as its repository does
-  lightnet train --arrangement 2 --model squeezenet --bypass simple --imagenet squeezenet1_1_imagenet.npz
-  lightnet train --resume runs/synthetic            go on after Ctrl-C, or a crash, from the last whole epoch""")
+  lightnet train
+      synthetic slices, light_cnn, a few minutes
+  lightnet train --quick
+      a smoke run, in seconds
+  lightnet train --data DIR --arrangement 1
+      real slices; DIR holds COVID-CT as its repository does
+  lightnet train --arrangement 2 --model squeezenet --bypass simple \\
+      --no-head-relu --imagenet squeezenet1_1_imagenet.npz
+      the paper's baseline, from ImageNet's weights
+  lightnet train --resume runs/synthetic
+      go on after Ctrl-C, or a crash, from the last whole epoch""")
     add = parser.add_argument
     add("--resume", metavar="FOLDER", help="go on with this run, by its own settings; --epochs says how many in all")
     add_job_options(parser)
@@ -45,11 +51,16 @@ Not for clinical use.""")
 def add_search(commands):
     """``lightnet search``."""
     parser = command(commands, "search", search, "look for the best learning rate, momentum and L2, by Bayesian search", """\
-  lightnet search --data DIR --arrangement 1                the paper's: 30 attempts of 20 epochs; hours
-  lightnet search --data DIR --arrangement 1 --size 131     a third of the time
-  lightnet search --quick --attempts 10                     to see how it goes, in a minute
-  lightnet search --resume runs/search-arrangement-1        go on; at most the attempt that was under way is lost
-  lightnet search --resume runs/search-arrangement-1 --again 3        make attempt 3 once more, and compare""")
+  lightnet search --data DIR --arrangement 1
+      the paper's: 30 attempts of 20 epochs; hours
+  lightnet search --data DIR --arrangement 1 --size 131
+      a third of the time
+  lightnet search --quick --attempts 10
+      to see how it goes, in a minute
+  lightnet search --resume runs/search-arrangement-1
+      go on; at most the attempt that was under way is lost
+  lightnet search --resume runs/search-arrangement-1 --again 3
+      make attempt 3 once more, and compare""")
     add = parser.add_argument
     add("--resume", metavar="FOLDER", help="go on with this search, by its own settings; --attempts says how many in all")
     add("--attempts", type=positive, help="trainings in all (default: 30)")
@@ -119,7 +130,8 @@ def add_job_options(parser):
     add("--model", choices=["light_cnn", "squeezenet"], default="light_cnn", help="default: %(default)s")
     add("--bypass", choices=["none", "simple", "complex"], default="none", help="of a SqueezeNet")
     add("--fire", choices=["classic", "custom"], default="classic", help="of a SqueezeNet")
-    add("--no-head-relu", dest="head_relu", action="store_false", help="leave out a SqueezeNet's last ReLU")
+    add("--no-head-relu", dest="head_relu", action="store_false", help="leave out a SqueezeNet's last ReLU, behind which "
+        "all of two classes' logits may stay at 0")
     add("--imagenet", metavar="FILE", help="start from SqueezeNet's ImageNet weights, wherever they fit")
     add("--imagenet-layers", nargs="+", metavar="LAYER", help="take only these layers from it: conv1 fire2 fire3")
     add("--new-lr-factor", type=float, default=1.0, help="on the learning rate of the layers that do not start from ImageNet")
@@ -127,9 +139,10 @@ def add_job_options(parser):
     add("--batch", type=positive, help="images in a batch (default: 8; on real slices 32)")
     add("--decay", type=float, help="factor on the learning rate (default: 0.7; on real slices 1)")
     add("--decay-every", type=positive, help="after so many epochs (default: 1)")
-    add("--decay-after", type=int, default=0, help="epochs at the full rate first, uncounted (default: 0)")
+    add("--decay-after", type=natural, default=0, help="epochs at the full rate first, uncounted (default: 0)")
     add("--augment", action=argparse.BooleanOptionalAction, help="four times the training slices (default: on real slices)")
-    add("--size", type=positive, default=227, help="pixels a side (default: %(default)s; 131 is three times as fast)")
+    add("--size", type=positive, default=227, help="pixels a side (default: %(default)s, with --quick 131 at most; 131 is "
+        "three times as fast)")
     add("--seed", type=natural, default=0, help="of the weights, the order of the slices, the augmentation")
     add("--split-seed", type=natural, default=0, help="of the synthetic slices, or of the arrangement")
     add("--quick", action="store_true", help="few synthetic slices, few pixels, one epoch")

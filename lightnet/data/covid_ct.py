@@ -25,7 +25,7 @@ NON_COVID_DRAWN = {"train": 191, "test": 95}  # of 234 and 105; validation has a
 ITALIAN_DRAWN = {"train": 60, "validation": 20}  # arrangement 2; Test-1 has the rest
 
 
-def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 0) -> Arrangement:
+def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 0, italian: bool = True) -> Arrangement:
     """Arrange the slices for an experiment.
 
     Parameters
@@ -40,6 +40,8 @@ def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 
     seed : int
         Draws the non-COVID slices of 1 and 2 (the same ones for both) and the Italian ones of 2. It is not the seed
         of the training.
+    italian : bool
+        False leaves the Italian slices out, which then need not be there; all others are the same.
 
     Returns
     -------
@@ -59,16 +61,15 @@ def arrangement(folder: str | os.PathLike | None, which: int | str, seed: int = 
     clone = find(folder)
     non_covid, covid = official_split(clone)
     test2: list[Slice] = []
+    rng = np.random.default_rng(seed)
     if which != "official":
-        rng = np.random.default_rng(seed)
         for part, count in NON_COVID_DRAWN.items():
             non_covid[part] = _draw(non_covid[part], count, rng, f"{clone}, non-COVID {part} slices")
-        italian = italian_slices(clone)
-        if which == 1:
-            test2 = italian + non_covid["test"]
-        else:
-            for part, share in _share(italian, rng, f"{clone}, Italian slices beside it").items():
-                covid[part] = covid[part] + share
+    if which == 1:
+        test2 = (italian_slices(clone) if italian else []) + non_covid["test"]
+    if which == 2 and italian:
+        for part, share in _share(italian_slices(clone), rng, f"{clone}, Italian slices beside it").items():
+            covid[part] = covid[part] + share
     train, validation, test1 = (covid[part] + non_covid[part] for part in ("train", "validation", "test"))
     return Arrangement(which, seed, train, validation, test1, test2)
 

@@ -54,16 +54,24 @@ def find(folder: str | os.PathLike | None = None) -> Path:
     if not folder:
         raise DatasetError(f"COVID-CT: no folder given, and LIGHTNET_DATA is not set. {repair}")
     for clone in (Path(folder), Path(folder, "COVID-CT")):
-        if (clone / "Data-split").is_dir():
+        if os.path.isdir(clone / "Data-split"):         # unlike Path's, False in a folder that cannot be read
             return clone
-    found = "no COVID-CT in it" if Path(folder).is_dir() else "no such folder"
+    readable = os.access(folder, os.R_OK | os.X_OK)
+    found = "no COVID-CT in it" if readable else "cannot be read" if os.path.isdir(folder) else "no such folder"
     raise DatasetError(f"{folder}: {found}; expected Data-split/ and Images-processed/ there or in COVID-CT/. {repair}")
 
 
 def beside(folder: str | os.PathLike | None, path: str | os.PathLike) -> Path:
-    """Return a file's path as it is given if it is there, else that below the data folder (None: LIGHTNET_DATA)."""
+    """Return a file's path as it is given if it is there, else that below the data folder (None: LIGHTNET_DATA).
+
+    DatasetError where it is in neither place.
+    """
     folder = folder or os.environ.get("LIGHTNET_DATA")
-    return Path(path) if not folder or Path(path).exists() else Path(folder, path)
+    places = [Path(path), *([Path(folder, path)] if folder else [])]
+    for place in places:
+        if place.exists():
+            return place
+    raise DatasetError(f"{path}: there is no such file; looked for {' and '.join(map(str, places))}")
 
 
 def official_split(clone: Path) -> tuple[Parts, Parts]:

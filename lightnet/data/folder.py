@@ -37,9 +37,13 @@ def read_folder(folder: str | os.PathLike) -> list[Slice]:
 def _read_class(folder: Path, label: int) -> list[Slice]:
     below = folder / CLASSES[label]
     expected = f"expected image files in {' and '.join(str(folder / name) for name in CLASSES)}"
-    if not below.is_dir():
-        found = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else None
-        there = "there is no such folder" if found is None else f"its subfolders are {', '.join(found) or 'none'}"
+    if not os.path.isdir(below):
+        try:
+            there = f"its subfolders are {', '.join(sorted(e.name for e in os.scandir(folder) if e.is_dir())) or 'none'}"
+        except FileNotFoundError:
+            there = "there is no such folder"
+        except OSError as error:
+            there = error.strerror
         raise DatasetError(f"{folder}: {there}; {expected}")
     files = list_images([below])
     if not files:

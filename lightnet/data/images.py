@@ -7,6 +7,7 @@ Medical slices come as 8-bit, 16-bit, colour, palette and floating-point files, 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterable
@@ -83,7 +84,8 @@ def list_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     Parameters
     ----------
     paths : iterable of paths
-        A path that is no folder is kept whatever its suffix, and even if nothing is there: `read_image` then says so.
+        A path that is no folder is kept whatever its suffix, and even if nothing is there: `read_image` then says so. So
+        is a folder that cannot be read.
 
     Returns
     -------
@@ -93,8 +95,12 @@ def list_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        files += sorted(_images_below(path)) if path.is_dir() else [path]
+        files += sorted(_images_below(path)) if os.path.isdir(path) and _is_open(path) else [path]
     return files
+
+
+def _is_open(folder: str | os.PathLike) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _images_below(folder: Path) -> Iterable[Path]:
@@ -109,7 +115,7 @@ def _open(path: str | os.PathLike, name: str) -> BinaryIO:
         kind = os.stat(path).st_mode
         if stat.S_ISREG(kind):  # opening a pipe would wait for ever, and no device is an image
             return open(path, "rb")
-        found = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        found = "no regular file" if not stat.S_ISDIR(kind) else "a folder" if _is_open(path) else "a folder that cannot be read"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         found = getattr(error, "strerror", None) or str(error)
     raise ImageError(f"{name}: {found}; expected the path of an image file")
@@ -127,8 +133,8 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, bool]:
         found = f"{image.width} x {image.height} = {pixels:,} pixels"
     except Image.UnidentifiedImageError:
         raise ImageError(f"{name}: {_describe(file)}; expected one of {', '.join(FORMATS)}") from None
-    except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours
-        found = str(error)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours; its first number is the size
+        found = f"{int(re.search('[0-9]+', str(error))[0]):,} pixels"
     except _NonFiniteError as error:
         raise ImageError(f"{name}: {error}; expected finite values. Replace them, and save the file again") from None
     except Exception as error:  # a decoder fed damaged bytes raises almost anything: SyntaxError, struct.error, ...

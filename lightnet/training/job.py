@@ -94,6 +94,9 @@ class Job:
     def __post_init__(self):
         if not self.imagenet and (self.imagenet_layers or self.new_lr_factor != 1):
             raise ArgumentError("imagenet_layers and new_lr_factor do nothing without imagenet; name the file of the weights")
+        if self.model != "squeezenet" and (self.bypass, self.fire, self.head_relu) != ("none", "classic", True):
+            raise ArgumentError(f"bypass, fire and head_relu are a SqueezeNet's, and do nothing for {self.model}; leave them "
+                                "out, or take model squeezenet")
         if self.quick and self.arrangement:
             raise ArgumentError("quick is a smoke run on synthetic slices; leave arrangement out, or set epochs and size instead")
         defaults = dict(REAL if self.arrangement else SYNTHETIC)
@@ -125,17 +128,40 @@ class Job:
             net.meta["provenance"]["from_imagenet"] = models.load_imagenet(net, file, self.imagenet_layers)
         return net
 
+    def optimizer(self, net):
+        """That of the network."""
+        transferred = net.meta["provenance"].get("from_imagenet", [])
+        factors = {name: self.new_lr_factor for name in net.params if transferred and name not in transferred}
+        return SGD(net, self.lr, self.momentum, self.l2, factors)
+
+    def schedule(self):
+        """The learning rate's."""
+        return step_decay(self.decay, self.decay_every, self.decay_after)
+
+    def check(self):
+        """Stop where nothing can come of it, before anything is made or read: slices, weights, sizes, rates."""
+        if self.arrangement:
+            self.arranged()
+        net = self.network()
+        if net.sizes:
+            net.sizes.check(self.size, self.size)
+        net.shapes((1, self.size, self.size, 3))
+        self.optimizer(net)
+        self.schedule()
+
+    def arranged(self):
+        """The real slices in one of the paper's arrangements."""
+        return covid_ct.arrangement(self.data, covid_ct.named(self.arrangement), self.split_seed)
+
     def trainer(self, sets):
         """A trainer of a fresh network on the sets of `read_sets`; the training set is augmented here, if at all."""
         net, (greys, labels) = self.network(), sets["train"]
-        transferred = net.meta["provenance"].get("from_imagenet", [])
-        if not transferred:                                 # ImageNet's weights come with their own scaling
+        if not net.meta["provenance"].get("from_imagenet"):         # ImageNet's weights come with their own scaling
             net.meta.update(mean=float(greys.mean()), deviation=float(greys.std()))
         if self.augment:
             greys, labels = augment.augment(greys, labels, self.seed)
-        factors = {name: self.new_lr_factor for name in net.params if transferred and name not in transferred}
-        return Trainer(net, SGD(net, self.lr, self.momentum, self.l2, factors), (greys, labels), sets["validation"], self.batch,
-                       np.random.default_rng(self.seed), step_decay(self.decay, self.decay_every, self.decay_after))
+        return Trainer(net, self.optimizer(net), (greys, labels), sets["validation"], self.batch,
+                       np.random.default_rng(self.seed), self.schedule())
 
 
 def start(job, name=None, parent="runs"):
@@ -148,8 +174,7 @@ def start(job, name=None, parent="runs"):
     KeyboardInterrupt
         After Ctrl-C; what is done is kept, and a line says how to go on.
     """
-    if job.arrangement:
-        covid_ct.find(job.data)                             # before a folder is made for nothing
+    job.check()                                             # before a folder is made for nothing
     folder = free_folder(parent, name or job.kind)
     write_settings(job, folder)
     return run(job, folder)
@@ -245,7 +270,7 @@ def synthetic_splits(job, folder):
 
 
 def real_splits(job):
-    """The real slices in one of the paper's arrangements."""
-    arranged = covid_ct.arrangement(job.data, covid_ct.named(job.arrangement), job.split_seed)
+    """The real slices by split."""
+    arranged = job.arranged()
     print(arranged)
     return {split.replace("test1", "test"): slices for split, slices in arranged.splits.items()}

@@ -37,7 +37,6 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ..cores import num_threads, set_num_threads
-from ..data import covid_ct
 from ..errors import ArgumentError, CheckpointError, TrainingError
 from ..evaluation import search_plots
 from ..files import read_json, write_json
@@ -141,8 +140,7 @@ def point_of(attempt):
 
 def start(search, name=None, parent="runs"):
     """Run a search in a folder of its own; returns the folder, and the best attempt."""
-    if search.job.arrangement:
-        covid_ct.find(search.job.data)                      # before a folder is made for nothing
+    search.job.check()                                      # before a folder is made for nothing
     folder = free_folder(parent, name or f"search-{search.job.kind}")
     write_settings(search, folder)
     return folder, run(search, folder)
