@@ -10,6 +10,7 @@ import math
 import mmap
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ x = test_guard_pages.guarded((5,), {edge!r})
 for place in 0, 4, {place}:
     print(ctypes.c_float.from_address(x.ctypes.data + 4 * place).value, flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=sys.path[0])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
     assert done.stdout == "nan\nnan\n" and done.returncode < 0
 
 
