@@ -5,6 +5,7 @@ The file is NumPy's ``.npz``: one array for every parameter (``params/conv1.weig
 """
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +79,11 @@ def load(path, layers=()):
         Where the file is missing, damaged, or holds what lightnet does not load (such as pickled objects).
     """
     file = file_of(path)
-    if not file.is_file() and not file.suffix:
-        inside = file / "model.npz"
-        found, expected = (("a folder", inside if inside.is_file() else "a file in it") if file.is_dir() else
-                           ("there is no such file or model", f"a file that lightnet.save wrote, or {', '.join(trained())}"))
-        raise CheckpointError(f"{path}: {found}; expected {expected}")
+    if os.path.isdir(file):
+        raise CheckpointError(f"{path}: a folder; expected a file in it, such as {file / 'model.npz'}")
+    if not file.suffix and not os.path.exists(file):            # a name, perhaps
+        raise CheckpointError(f"{path}: there is no such file or model; expected a file that lightnet.save wrote, or "
+                              f"{', '.join(trained())}")
     arrays = read_arrays(file)
     try:
         net = build(json.loads(str(arrays.pop("graph"))), known_classes(layers))

@@ -163,10 +163,7 @@ def test_no_model_file(tmp_path, content):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(ln.CheckpointError, match="no such file"):
         ln.load(tmp_path / "none.npz")
-    with pytest.raises(ln.CheckpointError, match="a folder; expected a file in it"):
-        ln.load(tmp_path)
-    (tmp_path / "model.npz").touch()
-    with pytest.raises(ln.CheckpointError, match=r"a folder; expected .*model\.npz"):
+    with pytest.raises(ln.CheckpointError, match=r"a folder; expected a file in it, such as .*model\.npz"):
         ln.load(tmp_path)
     with pytest.raises(ln.CheckpointError, match="no such file or model; expected .*, or cnn-1, cnn-2"):
         ln.load("cnn-3")

@@ -48,9 +48,9 @@ def evaluate(options):
         raise ln.ArgumentError("evaluate needs either a FOLDER or --arrangement")
     if options.folder:
         refuse_beside(options, "folder", "model", "out", given="FOLDER")
+    net = two_classes(ln.load(options.model), options.model)
     if options.out:
         make_folder(options.out)                            # sooner known than after all slices
-    net = two_classes(ln.load(options.model), options.model)
     if options.folder:
         name, slices = "test", read_folder(options.folder)
     else:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from .arrangements import ITALIAN
-from .images import SUFFIXES, list_images
+from .images import SUFFIXES, can_be_listed, list_images
 from .slices import Slice
 
 Parts = dict[str, list[Slice]]  # by part of the split
@@ -56,8 +56,7 @@ def find(folder: str | os.PathLike | None = None) -> Path:
     for clone in (Path(folder), Path(folder, "COVID-CT")):
         if os.path.isdir(clone / "Data-split"):         # unlike Path's, False in a folder that cannot be read
             return clone
-    readable = os.access(folder, os.R_OK | os.X_OK)
-    found = "no COVID-CT in it" if readable else "cannot be read" if os.path.isdir(folder) else "no such folder"
+    found = "no COVID-CT in it" if can_be_listed(folder) else "cannot be read" if os.path.isdir(folder) else "no such folder"
     raise DatasetError(f"{folder}: {found}; expected Data-split/ and Images-processed/ there or in COVID-CT/. {repair}")
 
 
@@ -69,7 +68,7 @@ def beside(folder: str | os.PathLike | None, path: str | os.PathLike) -> Path:
     folder = folder or os.environ.get("LIGHTNET_DATA")
     places = [Path(path), *([Path(folder, path)] if folder else [])]
     for place in places:
-        if place.exists():
+        if os.path.exists(place):
             return place
     raise DatasetError(f"{path}: there is no such file; looked for {' and '.join(map(str, places))}")
 

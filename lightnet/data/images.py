@@ -95,11 +95,12 @@ def list_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        files += sorted(_images_below(path)) if os.path.isdir(path) and _is_open(path) else [path]
+        files += sorted(_images_below(path)) if os.path.isdir(path) and can_be_listed(path) else [path]
     return files
 
 
-def _is_open(folder: str | os.PathLike) -> bool:
+def can_be_listed(folder: str | os.PathLike) -> bool:
+    """Return whether it is there, and its files may be read."""
     return os.access(folder, os.R_OK | os.X_OK)
 
 
@@ -115,7 +116,8 @@ def _open(path: str | os.PathLike, name: str) -> BinaryIO:
         kind = os.stat(path).st_mode
         if stat.S_ISREG(kind):  # opening a pipe would wait for ever, and no device is an image
             return open(path, "rb")
-        found = "no regular file" if not stat.S_ISDIR(kind) else "a folder" if _is_open(path) else "a folder that cannot be read"
+        locked = "" if can_be_listed(path) else " that cannot be read"
+        found = f"a folder{locked}" if stat.S_ISDIR(kind) else "no regular file"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         found = getattr(error, "strerror", None) or str(error)
     raise ImageError(f"{name}: {found}; expected the path of an image file")
